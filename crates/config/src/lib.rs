@@ -1,0 +1,1 @@
+//! Value types, shared blocks, layering and diagnostics of the configuration file.

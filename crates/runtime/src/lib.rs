@@ -1,0 +1,1 @@
+//! What awaits, spawns, opens and reads the clock.

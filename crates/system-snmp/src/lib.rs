@@ -1,0 +1,1 @@
+//! The SNMP manager: shards, walks, engines, the poller and its operations.
