@@ -5,7 +5,24 @@
 //! and says when it wants to be asked again. Nothing here reads a clock, waits, spawns, opens or
 //! logs, so every test of it runs in made-up time and repeats exactly.
 
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod correlate;
 pub mod datagram;
 pub mod fault;
+pub mod health;
+pub mod guard;
+pub mod lane;
+pub mod ledger;
+pub mod limit;
+pub mod policy;
+pub mod retry;
 pub mod rng;
+pub mod router;
+pub mod shutdown;
+pub mod stats;
+mod sync;
+pub(crate) mod text;
 pub mod time;
+pub mod wheel;

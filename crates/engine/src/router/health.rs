@@ -1,0 +1,416 @@
+//! Attempts and what they say about their member.
+//!
+//! A member is thrown out (ejected) for a while on four kinds of evidence, each relative to its
+//! siblings wherever the peers behind it may be the ones to blame:
+//! - its own sends fail, several times in a row;
+//! - a run of attempts without a reply that is too long to be chance, given how often its siblings
+//!   get one: with ratio r, at least n so that (1 − r)^n is below one in a million. Judged when an
+//!   attempt finishes, so failover does not wait for a pass;
+//! - silence: attempts were begun, siblings answered since, and it has not for far longer than
+//!   they take. Judged every `silence`, so a member that swallows work is found before timeouts;
+//! - its reply ratio since the last pass is below a part (one half) of its siblings'.
+//!
+//! A person's mark outranks all of it. No more than a part of the members is out at a time; what
+//! was denied for that reason counts, and the evidence starts over. An ejection ends when its hold
+//! is over or when replies that still arrive show that the member is well; it returns slowly, and
+//! each further ejection lasts twice as long until healthy passes have worn the strikes off.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::member::{Mark, MemberId, Slot, Window, float};
+use super::roster::{Ejection, Member, Roster, Router};
+use crate::fault::Outcome;
+use crate::time::Time;
+
+/// Why a member was ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// Its own sends failed several times in a row.
+    SendFailures,
+    /// Too many attempts in a row without a reply while siblings had theirs.
+    NoReplies,
+    /// Nothing came back for far longer than siblings take.
+    Silence,
+    /// A reply ratio far below its siblings'.
+    ReplyRatio,
+}
+
+/// What happened to a member's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Thrown out.
+    Ejected(Ejection),
+    /// Taken back, because it answers again (`recovered`) or because its time was over.
+    Returned {
+        /// Whether replies showed it to be well.
+        recovered: bool,
+    },
+}
+
+/// A change of one member's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthEvent {
+    /// Which member.
+    pub member: MemberId,
+    /// Its name.
+    pub name: String,
+    /// What happened.
+    pub change: Change,
+}
+
+/// Events kept until the next [`Router::check`]; there are at most two per member and check unless
+/// nobody checks.
+const EVENTS_MAX: usize = 512;
+
+/// How much longer than its siblings a member may take before it is called silent.
+const PATIENCE: u32 = 8;
+
+/// The longest pause asked for by a peer that its latency estimate believes.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+impl Router {
+    /// Begins an attempt with `id`; false, with nothing taken, when the member was removed or is
+    /// draining (a candidate may be a moment old). A member marked down or ejected meanwhile is
+    /// still given it. Each true is followed by one of [`Self::finish`], [`Self::unsent`] and
+    /// [`Self::abandon`].
+    #[inline]
+    #[must_use = "an attempt that did not begin must not be finished"]
+    pub fn start(&self, id: MemberId) -> bool {
+        self.slot(id).begin(id)
+    }
+
+    /// Ends an attempt: what the peer said, and how long after the start it did.
+    ///
+    /// Success and Slow are replies. RateLimited is one too, but counts as slow as the pause. A
+    /// Failure is no reply and counts as slow, however fast it came. Ignored says nothing, save
+    /// that a latency above the estimate raises it (the attempt took at least so long).
+    #[inline]
+    pub fn finish(&self, id: MemberId, now: Time, latency: Option<Duration>, outcome: Outcome) {
+        let slot = self.slot(id);
+        if !slot.is_held_by(id) {
+            return;
+        }
+        let mut run = 0;
+        match outcome {
+            Outcome::Success | Outcome::Slow => {
+                slot.note_reply(now);
+                if let Some(took) = latency {
+                    slot.note_latency(float(took), now, self.decay);
+                }
+            }
+            Outcome::RateLimited(pause) => {
+                slot.note_reply(now);
+                self.penalize(slot, now, latency.max(Some(pause.min(PAUSE_MAX))));
+            }
+            Outcome::Failure => {
+                run = slot.note_failure(now);
+                self.penalize(slot, now, latency);
+                self.counts().member_failures.fetch_add(1, Relaxed);
+            }
+            Outcome::Ignored => {
+                slot.note_ignored();
+                if let Some(took) = latency {
+                    slot.note_latency_floor(float(took), now, self.decay);
+                }
+            }
+        }
+        let ended = slot.end(id);
+        if ended && run >= self.policy.run_min {
+            self.suspect(id, now, run);
+        }
+    }
+
+    /// Ends an attempt that the member could not send: its own fault, not its peer's.
+    pub fn unsent(&self, id: MemberId, now: Time) {
+        let slot = self.slot(id);
+        if !slot.is_held_by(id) {
+            return;
+        }
+        let run = slot.note_unsent();
+        self.counts().member_failures.fetch_add(1, Relaxed);
+        if slot.end(id) && run >= self.policy.send_failures {
+            self.eject_now(id, now, Why::SendFailures);
+        }
+    }
+
+    /// Ends an attempt that nobody waits for any more, as Ignored; needs no clock.
+    pub fn abandon(&self, id: MemberId) {
+        let slot = self.slot(id);
+        if slot.is_held_by(id) {
+            slot.note_ignored();
+            slot.end(id);
+        }
+    }
+
+    /// Judges the members, takes back who has served, and returns what happened since the last
+    /// call. Call it at [`Self::next_wakeup`]; more often does no harm.
+    pub fn check(&self, now: Time) -> Vec<HealthEvent> {
+        let mut roster = self.roster();
+        self.extend_totals(&mut roster);
+        let mut changed = self.take_back(&mut roster, now);
+        changed |= self.judge_silence(&mut roster, now);
+        if now >= roster.next_pass {
+            changed |= self.judge_ratios(&mut roster, now);
+            roster.next_pass = now + self.policy.check_every;
+        }
+        roster.next_tick = now + self.policy.silence;
+        if changed {
+            self.publish(&mut roster);
+        }
+        roster.events.drain(..).collect()
+    }
+
+    /// When [`Self::check`] has something to do.
+    pub fn next_wakeup(&self) -> Time {
+        let roster = self.roster();
+        let holds = roster.members.iter().filter_map(|m| m.ejection);
+        let tick = (roster.members.len() > 1).then_some(roster.next_tick);
+        let due = holds.map(|e| e.until).chain(tick);
+        due.fold(roster.next_pass, Time::min)
+    }
+
+    fn penalize(&self, slot: &Slot, now: Time, latency: Option<Duration>) {
+        let sample = latency.unwrap_or_default().max(self.policy.failure_penalty);
+        slot.note_latency(float(sample), now, self.decay);
+    }
+
+    /// Ejects `id` if `run` attempts without a reply are more than chance. Takes no lock unless
+    /// they are.
+    #[cold]
+    fn suspect(&self, id: MemberId, now: Time, run: u32) {
+        let began = self.slot(id).run_began();
+        let guilty = self.current.with(|s| {
+            let mut siblings = Siblings::default();
+            for entry in s.entries.iter().filter(|e| e.id != id) {
+                siblings.add(self.slot(entry.id), began);
+            }
+            s.position(id).is_some() && siblings.answered && run >= self.improbable(&siblings)
+        });
+        if guilty {
+            self.eject_now(id, now, Why::NoReplies);
+        }
+    }
+
+    fn improbable(&self, siblings: &Siblings<'_>) -> u32 {
+        improbable_run(siblings.ratio()).max(self.policy.run_min)
+    }
+
+    fn eject_now(&self, id: MemberId, now: Time, why: Why) {
+        let mut roster = self.roster();
+        if let Some(at) = roster.members.iter().position(|m| m.id == id)
+            && self.eject(&mut roster, at, now, why)
+        {
+            self.publish(&mut roster);
+        }
+    }
+
+    /// Ejects the member at `at` if a person's mark and the cap allow it. The caller publishes.
+    fn eject(&self, roster: &mut Roster, at: usize, now: Time, why: Why) -> bool {
+        let present = roster.members.iter().filter(|m| !m.draining).count();
+        let out = roster.members.iter().filter(|m| m.ejection.is_some()).count();
+        let member = &mut roster.members[at];
+        let slot = self.slot(member.id);
+        if member.mark != Mark::Auto || member.draining || member.ejection.is_some() {
+            slot.absolve();
+            return false;
+        }
+        if (out + 1) as f32 > self.policy.ejected_max * present as f32 {
+            self.counts().ejections_denied.fetch_add(1, Relaxed);
+            slot.absolve();
+            member.base = slot.tally();
+            return false;
+        }
+        let doubled = self.policy.hold.saturating_mul(1 << member.strikes.min(16));
+        let until = now + doubled.min(self.policy.hold_max);
+        let ejection = Ejection { why, until };
+        member.ejection = Some(ejection);
+        member.strikes = member.strikes.saturating_add(1);
+        member.base = slot.tally();
+        self.counts().ejections.fetch_add(1, Relaxed);
+        let event = event(member, Change::Ejected(ejection));
+        push(roster, event);
+        true
+    }
+
+    fn take_back(&self, roster: &mut Roster, now: Time) -> bool {
+        let mut changed = false;
+        for at in 0..roster.members.len() {
+            let Some(ejection) = roster.members[at].ejection else {
+                continue;
+            };
+            let recovered = self.has_recovered(roster, at);
+            if now < ejection.until && !recovered {
+                continue;
+            }
+            let Roster { members, warming_until, .. } = &mut *roster;
+            members[at].ejection = None;
+            self.start_afresh(&mut members[at], warming_until, now);
+            self.counts().returns.fetch_add(1, Relaxed);
+            let event = event(&members[at], Change::Returned { recovered });
+            push(roster, event);
+            changed = true;
+        }
+        changed
+    }
+
+    /// Whether the replies since the ejection (late ones, and those of a panic) speak for it.
+    fn has_recovered(&self, roster: &Roster, at: usize) -> bool {
+        let member = &roster.members[at];
+        let window = self.window(member);
+        let siblings = self.siblings(roster, at, Time::MAX);
+        window.attempts() >= self.policy.min_sample
+            && ratio(window) >= self.policy.ratio_floor.max(0.5) * siblings.ratio()
+    }
+
+    fn judge_silence(&self, roster: &mut Roster, now: Time) -> bool {
+        let mut changed = false;
+        for at in 0..roster.members.len() {
+            let member = &roster.members[at];
+            if member.ejection.is_some() || member.draining {
+                continue;
+            }
+            let slot = self.slot(member.id);
+            let siblings = self.siblings(roster, at, member.tick.at);
+            let tally = slot.tally();
+            let excused = tally.ignored.wrapping_add(tally.unsent);
+            let mut tick = member.tick;
+            if slot.replied_at() > tick.at {
+                tick.excused = excused;
+            } else if now.saturating_since(tick.at) < self.patience(&siblings, now) {
+                continue;
+            } else {
+                let begun = tick.started.wrapping_sub(slot.replied_upto()).cast_signed();
+                let excused = excused.wrapping_sub(tick.excused);
+                let unanswered = u32::try_from(begun).unwrap_or(0).saturating_sub(excused);
+                if siblings.answered && unanswered >= self.improbable(&siblings) {
+                    changed |= self.eject(roster, at, now, Why::Silence);
+                }
+            }
+            tick.at = now;
+            tick.started = tally.started;
+            roster.members[at].tick = tick;
+        }
+        changed
+    }
+
+    fn patience(&self, siblings: &Siblings<'_>, now: Time) -> Duration {
+        let slowest = siblings.slowest(self, now);
+        self.policy.silence.max(slowest.saturating_mul(PATIENCE))
+    }
+
+    fn judge_ratios(&self, roster: &mut Roster, now: Time) -> bool {
+        let mut changed = false;
+        // The worst first: the others are then compared without it.
+        while let Some(at) = self.worst(roster) {
+            let ejected = self.eject(roster, at, now, Why::ReplyRatio);
+            changed |= ejected;
+            if !ejected {
+                break;
+            }
+        }
+        for member in &mut roster.members {
+            if member.ejection.is_some() {
+                continue;
+            }
+            member.strikes = member.strikes.saturating_sub(1);
+            if self.window(member).attempts() >= self.policy.min_sample {
+                member.base = self.slot(member.id).tally();
+            }
+        }
+        changed
+    }
+
+    /// The member with the lowest reply ratio, if that is too low beside the others'.
+    fn worst(&self, roster: &Roster) -> Option<usize> {
+        let counted: Vec<(usize, Window)> = roster
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, m)| m.ejection.is_none() && m.mark == Mark::Auto && !m.draining)
+            .map(|(at, m)| (at, self.window(m)))
+            .collect();
+        let judged = counted.iter().filter(|(_, w)| w.attempts() >= self.policy.min_sample);
+        let (at, own) = *judged.min_by(|a, b| ratio(a.1).total_cmp(&ratio(b.1)))?;
+        let mut others = Window::default();
+        for (_, window) in counted.iter().filter(|(other, _)| *other != at) {
+            others.replies = others.replies.saturating_add(window.replies);
+            others.failed = others.failed.saturating_add(window.failed);
+        }
+        let enough = others.attempts() >= self.policy.min_sample;
+        (enough && ratio(own) < self.policy.ratio_floor * ratio(others)).then_some(at)
+    }
+
+    fn window(&self, member: &Member) -> Window {
+        self.slot(member.id).tally().since(member.base)
+    }
+
+    fn siblings<'a>(&'a self, roster: &Roster, at: usize, since: Time) -> Siblings<'a> {
+        let mut siblings = Siblings::default();
+        for (other, member) in roster.members.iter().enumerate() {
+            if other != at && member.ejection.is_none() {
+                siblings.add(self.slot(member.id), since);
+            }
+        }
+        siblings
+    }
+}
+
+/// The other members, summed up.
+#[derive(Default)]
+struct Siblings<'a> {
+    ratios: f32,
+    count: f32,
+    /// Whether one of them got a reply at or after the time asked for.
+    answered: bool,
+    slots: Vec<&'a Slot>,
+}
+
+impl<'a> Siblings<'a> {
+    fn add(&mut self, slot: &'a Slot, since: Time) {
+        self.ratios += slot.reply_ratio();
+        self.count += 1.0;
+        self.answered |= slot.replied_at() > Time::ZERO && slot.replied_at() >= since;
+        self.slots.push(slot);
+    }
+
+    /// Their mean reply ratio; 0 without siblings.
+    fn ratio(&self) -> f32 {
+        self.ratios / self.count.max(1.0)
+    }
+
+    /// The longest latency of those that ever answered.
+    fn slowest(&self, router: &Router, now: Time) -> Duration {
+        let known = self.slots.iter().filter(|slot| slot.replied_at() > Time::ZERO);
+        let nanos = known.map(|slot| slot.latency(now, router.decay)).fold(0.0, f32::max);
+        Duration::from_secs_f64(f64::from(nanos) / 1e9)
+    }
+}
+
+/// The shortest run without a reply that a member as good as its siblings has at most once in a
+/// million runs.
+fn improbable_run(ratio: f32) -> u32 {
+    let miss = f64::from(1.0 - ratio).clamp(0.000_1, 0.999_9);
+    // At most 138,148.
+    (1e-6f64.ln() / miss.ln()).ceil() as u32
+}
+
+/// Replies among the window's attempts; 0 without any.
+fn ratio(window: Window) -> f32 {
+    window.replies as f32 / window.attempts().max(1) as f32
+}
+
+fn event(member: &Member, change: Change) -> HealthEvent {
+    HealthEvent {
+        member: member.id,
+        name: member.name.clone(),
+        change,
+    }
+}
+
+fn push(roster: &mut Roster, event: HealthEvent) {
+    if roster.events.len() == EVENTS_MAX {
+        roster.events.pop_front();
+    }
+    roster.events.push_back(event);
+}

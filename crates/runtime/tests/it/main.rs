@@ -1,0 +1,5 @@
+//! The runtime on a real kernel: loopback sockets, files, signals.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
+
+mod operation;
+mod udp;

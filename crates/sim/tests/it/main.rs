@@ -1,0 +1,7 @@
+//! The world and the simulated peers, seen from outside.
+
+mod agents;
+mod asking;
+mod faults;
+mod walks;
+mod worlds;
