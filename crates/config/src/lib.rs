@@ -12,6 +12,7 @@
 //! A value that was refused is replaced by its default for the later steps only, and later problems
 //! that may merely follow from that are left out; a configuration with an error never loads.
 
+mod audit;
 mod block;
 mod diagnostic;
 mod diff;
@@ -28,6 +29,7 @@ mod tree;
 mod value;
 mod walk;
 
+pub use audit::audit;
 pub use block::{
     BreakerBlock, CurveChoice, LimitsBlock, OnFullChoice, QueueBlock, RateRuleBlock, RetryBlock,
 };
@@ -40,7 +42,6 @@ pub use nearest::nearest;
 pub use schema::schema;
 pub use show::show;
 pub use source::Origin;
-pub use toml::Spanned;
 pub use value::{
     ByteSize, Duration, Fraction, Name, Secret, SecretFile, SecretFileError, Unsealed, ValueError,
 };

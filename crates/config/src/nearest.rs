@@ -6,7 +6,8 @@
 
 /// The candidate nearest to `name`, when it is near enough to be a slip of the pen.
 ///
-/// Of equals the one counts that begins more alike, then the earlier. Comparison ignores ASCII case and takes `-` for `_`.
+/// Of equals the one counts that begins more alike, then the earlier. Comparison ignores ASCII
+/// case and takes `-` for `_`.
 pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let name = folded(name);
     let limit = if name.len() <= 3 { 1 } else { 2 };

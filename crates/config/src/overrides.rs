@@ -1,7 +1,7 @@
 //! Overrides from the environment and from flags.
 //!
-//! `TRUNKLINE__SNMP__CORE__TIMEOUT=2s` sets `snmp.core.timeout`: two underscores part the path, case
-//! does not matter, `_` stands for the `-` of a name. An override sets one scalar of a table that
+//! `TRUNKLINE__SNMP__CORE__TIMEOUT=2s` sets `snmp.core.timeout`: two underscores part the path,
+//! case does not matter, `_` stands for the `-` of a name. An override sets one scalar of a table that
 //! exists. Tables whose presence means something (a named system, an optional block) must stand in
 //! the file; blocks that every system has are always there. A variable that sets nothing is an
 //! error: somebody meant something by it.
@@ -85,8 +85,6 @@ fn place<'i, 's>(
         let inner = matches!(wanted.shape, Shape::Table { .. } | Shape::Named { .. });
         if depth + 1 == setting.path.len() {
             let value = scalar(&wanted.shape, setting).ok_or_else(|| not_scalar(done, inner))?;
-            // Removed first, because a map keeps the old key, and the key carries the span.
-            table.remove(key.as_str());
             table.insert(Spanned::new(whole, key.into()), value);
             return Ok(matches!(
                 wanted.shape,

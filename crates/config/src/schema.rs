@@ -5,6 +5,7 @@
 //! a string form (`duration`, `size`, `secret`, …), `x-min` and `x-max` bound it in that form.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -129,10 +130,11 @@ impl Schema {
         }
         let choices = node.get("anyOf").and_then(Value::as_array)?;
         let is_null = |choice: &&Value| type_names(choice).eq(["null"]);
-        if choices.iter().any(|choice| is_null(&choice)) {
-            *optional = true;
-        }
-        choices.iter().find(|choice| !is_null(choice))
+        let mut others = choices.iter().filter(|choice| !is_null(choice));
+        // Several make an untagged enum, which errors could not be placed in.
+        let only = others.next().filter(|_| others.next().is_none());
+        *optional |= choices.iter().any(|choice| is_null(&choice));
+        only
     }
 
     fn collect(&self, node: &Value, path: &mut Path, found: &mut Vec<(Path, String, bool)>) {
@@ -198,8 +200,8 @@ fn shape<'s>(chain: &[&'s Value]) -> Shape<'s> {
             let (min, max) = format_range(text("format").unwrap_or_default());
             let bound = |name| word(name).and_then(whole);
             Shape::Integer {
-                min: bound("minimum").unwrap_or(min).max(min),
-                max: bound("maximum").unwrap_or(max).min(max),
+                min: bound("minimum").unwrap_or(min),
+                max: bound("maximum").unwrap_or(max),
             }
         }
         Some("number") => Shape::Number {
@@ -234,6 +236,8 @@ fn choices(node: &Value) -> Option<Vec<&str>> {
     Some(names)
 }
 
+static NO_KEYS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
 fn table(node: &Value) -> Shape<'_> {
     if let Some(properties) = node.get("properties").and_then(Value::as_object) {
         let required = node.get("required").and_then(Value::as_array);
@@ -251,6 +255,11 @@ fn table(node: &Value) -> Shape<'_> {
         };
     }
     match node.get("additionalProperties") {
+        // A struct without fields, as of a sink that has nothing to set.
+        Some(Value::Bool(false)) => Shape::Table {
+            properties: &NO_KEYS,
+            required: Vec::new(),
+        },
         Some(value) if value.is_object() => Shape::Named {
             pattern: None,
             value,

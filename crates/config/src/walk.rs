@@ -119,6 +119,16 @@ impl<'a> Walk<'a> {
                     self.path.pop();
                 }
             }
+            // Whatever it is: it was meant as the secret.
+            (
+                Shape::Text {
+                    kind: Some("secret"),
+                    ..
+                },
+                _,
+            ) if self.in_file(item) => {
+                self.inline_secret(item.span());
+            }
             (Shape::Choice(choices), DeValue::String(text)) => {
                 self.choice(choices, text, item.span());
             }
@@ -160,10 +170,6 @@ impl<'a> Walk<'a> {
         span: Range<usize>,
     ) {
         let kind = kind.unwrap_or_default();
-        if kind == "secret" && self.problems.sources.is_file(&span) {
-            self.inline_secret(span);
-            return;
-        }
         // A malformed one is left to its type, which knows best what is wrong with it.
         let Some(size) = measure(kind, text) else {
             return;
@@ -180,6 +186,10 @@ impl<'a> Walk<'a> {
             };
             self.refuse(codes::BAD_VALUE, span, message).help(help);
         }
+    }
+
+    fn in_file(&self, item: &Item<'_>) -> bool {
+        self.problems.sources.is_file(&item.span())
     }
 
     fn inline_secret(&mut self, span: Range<usize>) {
@@ -273,6 +283,7 @@ impl<'a> Walk<'a> {
         let table = self.parent();
         let help = match nearest(name, keys.clone()) {
             Some(meant) => format!("did you mean `{meant}`?"),
+            None if known.is_empty() => "it has no keys".to_owned(),
             None if known.len() <= 16 => {
                 let list: Vec<String> = keys.map(|key| format!("`{key}`")).collect();
                 format!("its keys are {}", list.join(", "))

@@ -251,75 +251,30 @@ mod tests {
 
     #[test]
     fn policies_that_make_no_sense_are_named() {
-        let good = Backoff::default();
-        assert_eq!(good.check(), Ok(()));
-        let cases = [
-            (
-                "base",
-                Backoff {
-                    base: Duration::ZERO,
-                    ..good
-                },
-            ),
-            (
-                "base",
-                Backoff {
-                    base: 11 * Duration::from_secs(1),
-                    ..good
-                },
-            ),
-            (
-                "cap",
-                Backoff {
-                    cap: Duration::MAX,
-                    ..good
-                },
-            ),
-            (
-                "jitter",
-                Backoff {
-                    jitter: 1.1,
-                    ..good
-                },
-            ),
-            (
-                "jitter",
-                Backoff {
-                    jitter: f64::NAN,
-                    ..good
-                },
-            ),
-            (
-                "jitter",
-                Backoff {
-                    curve: Curve::Decorrelated,
-                    ..good
-                },
-            ),
-            (
-                "factor",
-                Backoff {
-                    curve: Curve::Exponential { factor: 0.5 },
-                    ..good
-                },
-            ),
-            (
-                "factor",
-                Backoff {
-                    curve: Curve::Exponential {
-                        factor: f64::INFINITY,
-                    },
-                    ..good
-                },
-            ),
+        type Spoil = fn(&mut Backoff);
+        const fn exponential(factor: f64) -> Curve {
+            Curve::Exponential { factor }
+        }
+        let cases: [(&str, Spoil); 8] = [
+            ("base", |b| b.base = Duration::ZERO),
+            ("base", |b| b.base = Duration::from_secs(11)),
+            ("cap", |b| b.cap = Duration::MAX),
+            ("jitter", |b| b.jitter = 1.1),
+            ("jitter", |b| b.jitter = f64::NAN),
+            ("jitter", |b| b.curve = Curve::Decorrelated),
+            ("factor", |b| b.curve = exponential(0.5)),
+            ("factor", |b| b.curve = exponential(f64::INFINITY)),
         ];
-        for (field, backoff) in cases {
+        for (field, spoil) in cases {
+            let mut backoff = Backoff::default();
+            assert_eq!(backoff.check(), Ok(()));
+            spoil(&mut backoff);
             assert_eq!(backoff.check().unwrap_err().field, field, "{backoff:?}");
         }
         let at_once = Backoff {
             curve: Curve::Fixed,
             base: Duration::ZERO,
-            ..good
+            ..Backoff::default()
         };
         assert_eq!(at_once.check(), Ok(()));
     }

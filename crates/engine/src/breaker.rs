@@ -105,7 +105,7 @@ impl Breaker {
             return Ok(Admission::plain(word.generation()));
         }
         if let Some(until) = word.open_until().filter(|until| now < *until) {
-            return Err(refusal(word, until));
+            return Err(OpenCircuit::until(word.generation(), until));
         }
         self.allow_guarded(word, policy, now)
     }
@@ -123,19 +123,13 @@ impl Breaker {
         rng: &mut Rng,
     ) -> Option<Transition> {
         let word = self.load();
-        if word.generation() != admission.generation() {
-            return None;
-        }
-        if matches!(outcome, Outcome::Success) && word.is_clean() {
+        if matches!(outcome, Outcome::Success) && word.is_clean_for(admission) {
             if let Some(windows) = self.windows.as_deref() {
                 windows.count_good(now);
             }
             return None;
         }
-        if admission.probe() {
-            return self.record_probe(policy, admission, outcome, now, rng);
-        }
-        self.record_closed(word, policy, outcome, now, rng)
+        self.record_notable(word, policy, admission, outcome, now, rng)
     }
 
     /// The call was given up: a probe's permit goes back, if the breaker is still in the generation
@@ -154,8 +148,8 @@ impl Breaker {
         });
     }
 
-    /// What a person wants. `Open` and `Closed` stay until `None`; `HalfOpen` is a single move, from
-    /// any state. `None` lets go: a breaker forced open probes first, one forced closed is closed.
+    /// What a person wants. `Open` and `Closed` stay until `None`; `HalfOpen` is one move, from any
+    /// state. `None` lets go: a breaker forced open probes first, one forced closed is closed.
     pub fn force(&self, forced: Forced, now: Time) -> Option<Transition> {
         if forced == Forced::None && self.load().kind() == StateKind::ForcedClosed {
             self.clear_windows();
@@ -318,7 +312,26 @@ impl Breaker {
         }
     }
 
+    /// What is left: not a success, or not the first since a failure, or a probe.
     #[inline(never)]
+    fn record_notable(
+        &self,
+        word: Word,
+        policy: &BreakerPolicy,
+        admission: Admission,
+        outcome: Outcome,
+        now: Time,
+        rng: &mut Rng,
+    ) -> Option<Transition> {
+        if word.generation() != admission.generation() {
+            return None;
+        }
+        if admission.probe() {
+            return self.record_probe(policy, admission, outcome, now, rng);
+        }
+        self.record_closed(word, policy, outcome, now, rng)
+    }
+
     fn record_probe(
         &self,
         policy: &BreakerPolicy,
@@ -382,7 +395,6 @@ impl Breaker {
         closed.then(|| transition((old, new), Reason::ProbesSucceeded))
     }
 
-    #[inline(never)]
     fn record_closed(
         &self,
         mut word: Word,
@@ -549,9 +561,12 @@ impl Forced {
     }
 }
 
-#[cfg(all(test, feature = "loom"))]
+#[cfg(test)]
+#[cfg(feature = "loom")]
 mod loom_tests;
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod model_tests;
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests;

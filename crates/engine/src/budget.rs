@@ -150,7 +150,8 @@ fn thousandths(value: f64, high: f64) -> u64 {
     (value.clamp(0.0, high) * 1_000.0).round() as u64
 }
 
-#[cfg(all(test, feature = "loom"))]
+#[cfg(test)]
+#[cfg(feature = "loom")]
 mod loom_tests {
     use super::*;
     use loom::sync::Arc;
@@ -209,7 +210,8 @@ mod loom_tests {
     }
 }
 
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -341,7 +343,8 @@ mod tests {
             let start = Time::from_nanos(start);
             let (budget, mut now) = (Budget::new(&policy, start), start);
             // The word counts in thousandths and 8 ms ticks; the bound allows for one of each.
-            let (per_first, per_second) = ((ratio * 1e3).round() / 1e3, (reserve * 1e3).round() / 1e3);
+            let rounded = |value: f64| (value * 1e3).round() / 1e3;
+            let (per_first, per_second) = (rounded(ratio), rounded(reserve));
             let mut allowed = f64::from(burst);
             let (mut taken, mut out) = (0u32, 0u32);
             for (op, nanos) in ops {

@@ -20,24 +20,28 @@
 //! is passed over for the next candidate. A permit needs neither clock nor policy to be dropped.
 //! A refusal is nobody's fault and is never recorded with a breaker.
 
+mod books;
+mod rejected;
+mod unannounced;
+
+pub use books::{AttemptCounts, AttemptSheet, RejectedCounts};
+pub use rejected::Rejected;
+
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::Duration;
-
-use thiserror::Error;
 
 use crate::breaker::{
     Admission, Breaker, BreakerCounters, BreakerPolicy, BreakerView, CounterValues, Forced, Note,
-    Reason, State, StateKind, Transition,
+    State, Transition,
 };
-use crate::fault::{Blame, Fault, Outcome, Place, Retry};
+use crate::fault::Outcome;
 use crate::limit::{Flight, FlightPolicy, Gcra, RatePolicy};
 use crate::policy::PolicyError;
 use crate::rng::Rng;
 use crate::router::{MemberId, Router};
 use crate::time::Time;
+use unannounced::Unannounced;
 
 /// What a gate lets through.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,7 +60,9 @@ impl GuardPolicy {
     /// # Errors
     /// The first field that is not, with the name of its block.
     pub fn check(&self) -> Result<(), PolicyError> {
-        self.breaker.check().map_err(|error| error.within("breaker"))?;
+        self.breaker
+            .check()
+            .map_err(|error| error.within("breaker"))?;
         if let Some(rate) = &self.rate {
             rate.check().map_err(|error| error.within("rate"))?;
         }
@@ -72,187 +78,6 @@ pub enum Class {
     Normal,
     /// Leaves an eighth of the places, at least one of several, to the others.
     Low,
-}
-
-/// Why an attempt was not let through. Nothing is kept of it but the count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Rejected {
-    /// Its deadline has passed.
-    #[error("the deadline has passed")]
-    Deadline,
-    /// No member is usable.
-    #[error("no member is usable")]
-    NoMember,
-    /// The target's breaker is open.
-    #[error("the circuit breaker is open")]
-    BreakerOpen {
-        /// When asking again is of use; [`Time::MAX`] while a person holds it open.
-        retry_at: Time,
-    },
-    /// Too many attempts per second.
-    #[error("over the rate limit")]
-    Rate {
-        /// When the next one conforms.
-        ready_at: Time,
-    },
-    /// Too many attempts at the same time.
-    #[error("too many attempts in flight")]
-    Concurrency,
-}
-
-impl Rejected {
-    /// From when on it is of use to ask again, where that is known.
-    pub const fn ready_at(&self) -> Option<Time> {
-        match self {
-            Self::BreakerOpen { retry_at: at } | Self::Rate { ready_at: at } => Some(*at),
-            _ => None,
-        }
-    }
-
-    /// The name in labels.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Deadline => "deadline",
-            Self::NoMember => "no-member",
-            Self::BreakerOpen { .. } => "breaker-open",
-            Self::Rate { .. } => "rate",
-            Self::Concurrency => "concurrency",
-        }
-    }
-}
-
-impl Fault for Rejected {
-    /// Local, all of them: a breaker must not feed on its own refusals.
-    fn blame(&self) -> Blame {
-        Blame::Local
-    }
-
-    fn retry(&self) -> Retry {
-        match self {
-            Self::Deadline => Retry::NEVER,
-            Self::BreakerOpen { .. } => Retry::at(Place::OtherPeer),
-            Self::NoMember | Self::Rate { .. } | Self::Concurrency => Retry::at(Place::AnyPeer),
-        }
-    }
-}
-
-/// The books of attempts, in shared words.
-#[derive(Debug, Default)]
-pub struct AttemptSheet {
-    admitted: AtomicU64,
-    succeeded: AtomicU64,
-    slow: AtomicU64,
-    rate_limited: AtomicU64,
-    failed: AtomicU64,
-    ignored: AtomicU64,
-    unsent: AtomicU64,
-    abandoned: AtomicU64,
-    deadline: AtomicU64,
-    no_member: AtomicU64,
-    breaker_open: AtomicU64,
-    rate: AtomicU64,
-    concurrency: AtomicU64,
-}
-
-/// An [`AttemptSheet`] at one moment. Read while attempts go on, counts may be apart by those
-/// that ended in between; at rest [`Self::imbalance`] is 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AttemptCounts {
-    /// Permits given.
-    pub admitted: u64,
-    /// Ended with an answer in time.
-    pub succeeded: u64,
-    /// Ended with an answer that took too long.
-    pub slow: u64,
-    /// Ended with the peer asking for a pause.
-    pub rate_limited: u64,
-    /// Ended by the peer's fault.
-    pub failed: u64,
-    /// Ended with nothing learnt about the peer.
-    pub ignored: u64,
-    /// Never sent, by the member's own fault.
-    pub unsent: u64,
-    /// Permits dropped.
-    pub abandoned: u64,
-    /// Refused, by reason.
-    pub rejected: RejectedCounts,
-    /// Permits that exist, counted at the members.
-    pub in_flight: u64,
-}
-
-/// Refusals by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RejectedCounts {
-    /// [`Rejected::Deadline`].
-    pub deadline: u64,
-    /// [`Rejected::NoMember`].
-    pub no_member: u64,
-    /// [`Rejected::BreakerOpen`].
-    pub breaker_open: u64,
-    /// [`Rejected::Rate`].
-    pub rate: u64,
-    /// [`Rejected::Concurrency`].
-    pub concurrency: u64,
-}
-
-impl AttemptCounts {
-    /// Permits that ended.
-    pub const fn ended(&self) -> u64 {
-        let answered = self.succeeded + self.slow + self.rate_limited;
-        answered + self.failed + self.ignored + self.unsent + self.abandoned
-    }
-
-    /// Permits given, less those that ended or exist: anything but 0 at rest is a defect.
-    pub fn imbalance(&self) -> i64 {
-        self.admitted.wrapping_sub(self.ended() + self.in_flight).cast_signed()
-    }
-}
-
-impl AttemptSheet {
-    fn note_rejected(&self, why: &Rejected) {
-        let counter = match why {
-            Rejected::Deadline => &self.deadline,
-            Rejected::NoMember => &self.no_member,
-            Rejected::BreakerOpen { .. } => &self.breaker_open,
-            Rejected::Rate { .. } => &self.rate,
-            Rejected::Concurrency => &self.concurrency,
-        };
-        counter.fetch_add(1, Relaxed);
-    }
-
-    #[inline]
-    fn note_ended(&self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Success => &self.succeeded,
-            Outcome::Slow => &self.slow,
-            Outcome::RateLimited(_) => &self.rate_limited,
-            Outcome::Failure => &self.failed,
-            Outcome::Ignored => &self.ignored,
-        };
-        counter.fetch_add(1, Relaxed);
-    }
-
-    fn read(&self, in_flight: u64) -> AttemptCounts {
-        AttemptCounts {
-            admitted: self.admitted.load(Relaxed),
-            succeeded: self.succeeded.load(Relaxed),
-            slow: self.slow.load(Relaxed),
-            rate_limited: self.rate_limited.load(Relaxed),
-            failed: self.failed.load(Relaxed),
-            ignored: self.ignored.load(Relaxed),
-            unsent: self.unsent.load(Relaxed),
-            abandoned: self.abandoned.load(Relaxed),
-            rejected: RejectedCounts {
-                deadline: self.deadline.load(Relaxed),
-                no_member: self.no_member.load(Relaxed),
-                breaker_open: self.breaker_open.load(Relaxed),
-                rate: self.rate.load(Relaxed),
-                concurrency: self.concurrency.load(Relaxed),
-            },
-            in_flight,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -283,7 +108,9 @@ pub struct Gate {
 impl Guard {
     /// A guard over `router`, with its books in `attempts`.
     pub fn new(router: Arc<Router>, attempts: AttemptSheet) -> Self {
-        Self { shared: Arc::new(Shared { router, attempts }) }
+        Self {
+            shared: Arc::new(Shared { router, attempts }),
+        }
     }
 
     /// The router.
@@ -338,7 +165,10 @@ impl Guard {
         key: u64,
         rng: &mut Rng,
     ) -> Result<Permit, Rejected> {
-        debug_assert!(Arc::ptr_eq(&self.shared, &gate.shared), "the gate of another guard");
+        debug_assert!(
+            Arc::ptr_eq(&self.shared, &gate.shared),
+            "the gate of another guard"
+        );
         let taken = if now >= deadline {
             Err(Rejected::Deadline)
         } else {
@@ -346,8 +176,12 @@ impl Guard {
         };
         match taken {
             Ok((member, admission)) => {
-                self.shared.attempts.admitted.fetch_add(1, Relaxed);
-                Ok(Permit { gate: Some(Arc::clone(gate)), admission, member })
+                self.shared.attempts.note_admitted();
+                Ok(Permit {
+                    gate: Some(Arc::clone(gate)),
+                    admission,
+                    member,
+                })
             }
             Err(why) => {
                 self.shared.attempts.note_rejected(&why);
@@ -405,7 +239,9 @@ impl Gate {
             Err(open) => {
                 self.counters.note(Note::Rejected);
                 self.announce(open.transition());
-                Err(Rejected::BreakerOpen { retry_at: open.retry_at })
+                Err(Rejected::BreakerOpen {
+                    retry_at: open.retry_at,
+                })
             }
         }
     }
@@ -539,13 +375,17 @@ impl Permit {
     ) -> Option<Transition> {
         let gate = self.gate.take()?;
         let outcome = policy.breaker.classify(outcome, latency);
-        let transition = gate.breaker.record(&policy.breaker, self.admission, outcome, now, rng);
+        let transition = gate
+            .breaker
+            .record(&policy.breaker, self.admission, outcome, now, rng);
         gate.counters.note(match (outcome, latency) {
             (Outcome::Failure, None) => Note::TimedOut,
             _ => Note::Ended(outcome),
         });
         gate.flight.release(&policy.flight, loss(outcome));
-        gate.shared.router.finish(self.member, now, latency, outcome);
+        gate.shared
+            .router
+            .finish(self.member, now, latency, outcome);
         gate.shared.attempts.note_ended(outcome);
         gate.changed(transition)
     }
@@ -556,7 +396,7 @@ impl Permit {
             gate.breaker.abandon(self.admission);
             gate.flight.release(&PLAIN, None);
             gate.shared.router.unsent(self.member, now);
-            gate.shared.attempts.unsent.fetch_add(1, Relaxed);
+            gate.shared.attempts.note_unsent();
         }
     }
 }
@@ -568,7 +408,7 @@ impl Drop for Permit {
             gate.breaker.abandon(self.admission);
             gate.flight.release(&PLAIN, None);
             gate.shared.router.abandon(self.member);
-            gate.shared.attempts.abandoned.fetch_add(1, Relaxed);
+            gate.shared.attempts.note_abandoned();
         }
     }
 }
@@ -584,7 +424,12 @@ impl fmt::Debug for Permit {
 
 /// A release that says nothing about the path leaves the limit alone, whatever the policy; a
 /// policy that is not adaptive does that with the least work.
-const PLAIN: FlightPolicy = FlightPolicy { min: 1, max: 1, initial: 1, adaptive: false };
+const PLAIN: FlightPolicy = FlightPolicy {
+    min: 1,
+    max: 1,
+    initial: 1,
+    adaptive: false,
+};
 
 const fn loss(outcome: Outcome) -> Option<bool> {
     match outcome {
@@ -592,69 +437,4 @@ const fn loss(outcome: Outcome) -> Option<bool> {
         Outcome::RateLimited(_) | Outcome::Failure => Some(true),
         Outcome::Ignored => None,
     }
-}
-
-/// The changes of state that admissions made and nobody has taken yet: at most the last of either
-/// kind, each as a flag and its generation.
-#[derive(Debug, Default)]
-struct Unannounced {
-    word: AtomicU64,
-}
-
-const HELD: u64 = 1 << 16;
-
-impl Unannounced {
-    fn put(&self, transition: Transition) {
-        let held = HELD | u64::from(transition.generation);
-        let (shift, mask) = match transition.to {
-            StateKind::HalfOpen => (0, u64::from(u32::MAX)),
-            _ => (32, u64::from(u32::MAX) << 32),
-        };
-        self.update(|word| word & !mask | held << shift);
-    }
-
-    #[inline]
-    fn take(&self) -> Option<Transition> {
-        if self.word.load(Relaxed) == 0 {
-            return None;
-        }
-        self.take_older()
-    }
-
-    fn take_older(&self) -> Option<Transition> {
-        let generation = |word: u64| (word & HELD != 0).then_some(word as u16);
-        let pair = |word: u64| (generation(word), generation(word >> 32));
-        // The older first: generations wrap, and two that are held are near each other.
-        let half_first = |word: u64| match pair(word) {
-            (Some(half), Some(open)) => open.wrapping_sub(half) < 1 << 15,
-            (half, _) => half.is_some(),
-        };
-        let old = self.update(|word| {
-            if half_first(word) {
-                word & !u64::from(u32::MAX)
-            } else {
-                word & u64::from(u32::MAX)
-            }
-        });
-        let (half, open) = pair(old);
-        if half_first(old) {
-            return Some(moved(StateKind::Open, StateKind::HalfOpen, Reason::OpenElapsed, half?));
-        }
-        Some(moved(StateKind::HalfOpen, StateKind::Open, Reason::ProbeLost, open?))
-    }
-
-    /// Replaces the word; what it was.
-    fn update(&self, change: impl Fn(u64) -> u64) -> u64 {
-        let mut word = self.word.load(Relaxed);
-        loop {
-            match self.word.compare_exchange_weak(word, change(word), AcqRel, Relaxed) {
-                Ok(old) => return old,
-                Err(seen) => word = seen,
-            }
-        }
-    }
-}
-
-const fn moved(from: StateKind, to: StateKind, reason: Reason, generation: u16) -> Transition {
-    Transition { from, to, reason, generation }
 }

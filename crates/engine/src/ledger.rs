@@ -98,7 +98,7 @@ pub struct Sheet {
     /// What [`Self::carry`] found between the totals and the units of its ticket.
     offset: u64,
     leaks: &'static LeakCell,
-    page: Arc<Page>,
+    page: Arc<Page<{ Balance::FIELDS }>>,
 }
 
 impl Default for Sheet {
@@ -232,7 +232,7 @@ impl Drop for Ticket {
 /// Reads the balance that a sheet published last.
 #[derive(Clone, Debug)]
 pub struct SheetReader {
-    page: Arc<Page>,
+    page: Arc<Page<{ Balance::FIELDS }>>,
 }
 
 impl SheetReader {
@@ -454,12 +454,12 @@ const FIELD_NAMES: [&str; Balance::FIELDS] = [
 
 /// What a sheet publishes: an odd `sequence` means that the words are being written.
 #[derive(Debug)]
-struct Page {
+struct Page<const N: usize> {
     sequence: AtomicU64,
-    words: [AtomicU64; Balance::FIELDS],
+    words: [AtomicU64; N],
 }
 
-impl Default for Page {
+impl<const N: usize> Default for Page<N> {
     fn default() -> Self {
         Self {
             sequence: AtomicU64::new(0),
@@ -468,9 +468,9 @@ impl Default for Page {
     }
 }
 
-impl Page {
+impl<const N: usize> Page<N> {
     /// Only the owner of the sheet writes, so the sequence needs no read-modify-write.
-    fn write(&self, words: &Words) {
+    fn write(&self, words: &[u64; N]) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);
         // A reader that sees one of the words below also sees the odd sequence.
@@ -481,7 +481,7 @@ impl Page {
         self.sequence.store(sequence + 2, Ordering::Release);
     }
 
-    fn try_read(&self) -> Option<Words> {
+    fn try_read(&self) -> Option<[u64; N]> {
         let before = self.sequence.load(Ordering::Acquire);
         let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
         // Pairs with the fence of the writer whose word was read.
@@ -508,4 +508,249 @@ fn return_leak_cell(cell: &'static LeakCell) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(cell);
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OUTCOMES: [Outcome; 14] = [
+        Outcome::Delivered,
+        Outcome::Failed,
+        Outcome::Rejected,
+        Outcome::Filtered,
+        Outcome::Cancelled,
+        Outcome::DeadLettered,
+        Outcome::Spooled,
+        Outcome::Dropped(DropReason::QueueFull),
+        Outcome::Dropped(DropReason::Displaced),
+        Outcome::Dropped(DropReason::Deadline),
+        Outcome::Dropped(DropReason::Shutdown),
+        Outcome::Dropped(DropReason::TargetRemoved),
+        Outcome::Dropped(DropReason::NoReceiver),
+        Outcome::Dropped(DropReason::OwnerLost),
+    ];
+
+    #[test]
+    fn every_outcome_is_counted_once_under_its_name_and_balances() {
+        for (i, outcome) in OUTCOMES.into_iter().enumerate() {
+            let mut sheet = Sheet::new();
+            let ticket = sheet.begin(3);
+            assert_eq!(sheet.balance(3).imbalance(), 0);
+            sheet.end(ticket, outcome);
+            let balance = sheet.balance(0);
+            assert_eq!(
+                (balance.imbalance(), balance.submitted),
+                (0, 3),
+                "{outcome:?}"
+            );
+            let name = match outcome {
+                Outcome::Delivered => "delivered".to_owned(),
+                Outcome::Failed => "failed".to_owned(),
+                Outcome::Rejected => "rejected".to_owned(),
+                Outcome::Filtered => "filtered".to_owned(),
+                Outcome::Cancelled => "cancelled".to_owned(),
+                Outcome::DeadLettered => "dead_lettered".to_owned(),
+                Outcome::Spooled => "spooled".to_owned(),
+                Outcome::Dropped(reason) => format!("dropped_{}", reason.as_str()),
+            };
+            let named = |(field, count): &(&str, u64)| *count == 3 && *field != "submitted";
+            let hits: Vec<_> = balance.fields().into_iter().filter(named).collect();
+            assert_eq!(hits, [(name.as_str(), 3)], "outcome {i}");
+        }
+    }
+
+    #[test]
+    fn drops_are_told_apart_by_reason() {
+        let mut sheet = Sheet::new();
+        for (reason, n) in DropReason::ALL.into_iter().zip(1..) {
+            let ticket = sheet.begin(n);
+            sheet.end(ticket, Outcome::Dropped(reason));
+        }
+        let dropped = sheet.balance(0).dropped;
+        assert_eq!((dropped.total(), dropped[DropReason::Deadline]), (28, 3));
+        assert!(dropped.iter().eq(DropReason::ALL.into_iter().zip(1..)));
+    }
+
+    #[test]
+    fn a_dropped_ticket_shows_as_leaked_and_as_imbalance() {
+        let (mut sheet, other) = (Sheet::new(), Sheet::new());
+        let mut ticket = sheet.begin(5);
+        drop(ticket.split(2));
+        assert_eq!((ticket.count(), sheet.balance(3).leaked), (3, 2));
+        sheet.end(ticket, Outcome::Delivered);
+        assert_eq!(
+            (sheet.balance(0).imbalance(), other.balance(0).leaked),
+            (2, 0)
+        );
+    }
+
+    #[test]
+    fn a_miscounted_table_shows_as_imbalance_of_its_sign() {
+        let mut sheet = Sheet::new();
+        let ticket = sheet.begin(4);
+        assert_eq!(sheet.balance(3).imbalance(), 1);
+        assert_eq!(sheet.balance(6).imbalance(), -2);
+        sheet.end(ticket, Outcome::Failed);
+    }
+
+    #[test]
+    fn a_split_takes_no_more_than_there_is() {
+        let mut sheet = Sheet::new();
+        let mut ticket = sheet.begin(3);
+        let all = ticket.split(9);
+        assert_eq!((all.count(), ticket.count()), (3, 0));
+        sheet.end(all, Outcome::Delivered);
+        drop(ticket);
+        assert_eq!(
+            (sheet.balance(0).imbalance(), sheet.balance(0).leaked),
+            (0, 0)
+        );
+        assert!(size_of::<Ticket>() <= 16);
+    }
+
+    #[test]
+    fn a_restarted_owner_carries_the_totals_and_what_was_in_flight() {
+        let mut dead = Sheet::new();
+        let (done, lost) = (dead.begin(7), dead.begin(2));
+        dead.end(done, Outcome::Delivered);
+        dead.publish(2);
+        let last = dead.reader().read();
+        drop(lost);
+        drop(dead);
+        let (mut sheet, ticket) = Sheet::carry(&last);
+        assert_eq!((ticket.count(), sheet.balance(2)), (2, last));
+        sheet.end(ticket, Outcome::Dropped(DropReason::OwnerLost));
+        let balance = sheet.balance(0);
+        assert_eq!(
+            (balance.imbalance(), balance.leaked, balance.submitted),
+            (0, 0, 9)
+        );
+        assert_eq!(balance.dropped[DropReason::OwnerLost], 2);
+    }
+
+    #[test]
+    fn units_of_an_earlier_run_open_the_books() {
+        let mut sheet = Sheet::new();
+        let ticket = sheet.open(1 << 33);
+        assert_eq!(sheet.balance(1 << 33).imbalance(), 0);
+        sheet.end(ticket, Outcome::Delivered);
+        let balance = sheet.balance(0);
+        assert_eq!((balance.imbalance(), balance.opening), (0, 1 << 33));
+        assert_eq!(balance.submitted, 0);
+    }
+
+    #[test]
+    fn a_late_loss_never_lands_on_another_sheet() {
+        let mut gone = Sheet::new();
+        let ticket = gone.begin(1);
+        drop(gone);
+        let sheets: Vec<Sheet> = (0..64).map(|_| Sheet::new()).collect();
+        drop(ticket);
+        assert!(sheets.iter().all(|sheet| sheet.balance(0).leaked == 0));
+    }
+
+    #[test]
+    fn a_reader_sees_what_was_published_and_nothing_newer() {
+        let mut sheet = Sheet::new();
+        let reader = sheet.reader();
+        let ticket = sheet.begin(1);
+        assert_eq!(reader.read(), Balance::default());
+        sheet.publish(1);
+        sheet.end(ticket, Outcome::Filtered);
+        assert_eq!(
+            (reader.read().in_flight, reader.clone().read().filtered),
+            (1, 0)
+        );
+        sheet.publish(0);
+        assert_eq!((reader.read().in_flight, reader.read().filtered), (0, 1));
+    }
+
+    #[test]
+    fn readers_on_other_threads_see_balanced_books_only() {
+        let mut sheet = Sheet::new();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let reader = sheet.reader();
+                scope.spawn(move || {
+                    let mut last = Balance::default();
+                    while last.submitted < 40_000 {
+                        let balance = reader.read();
+                        assert_eq!(balance.imbalance(), 0, "{balance:?}");
+                        assert!(balance.submitted >= last.submitted);
+                        last = balance;
+                    }
+                });
+            }
+            for i in 0..20_000_usize {
+                let mut ticket = sheet.begin(2);
+                let half = ticket.split(1);
+                sheet.end(half, OUTCOMES[i % OUTCOMES.len()]);
+                sheet.publish(1);
+                sheet.end(ticket, Outcome::Delivered);
+            }
+            sheet.publish(0);
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn books_balance_after_every_step(
+            steps in prop::collection::vec((0..3_u8, 0..20_u32, 0..14_usize), 1..80),
+        ) {
+            let mut sheets = [Sheet::new(), Sheet::new()];
+            let mut tables: [Vec<Ticket>; 2] = [Vec::new(), Vec::new()];
+            for (i, (what, n, outcome)) in steps.into_iter().enumerate() {
+                let (sheet, table) = (&mut sheets[i % 2], &mut tables[i % 2]);
+                match (what, table.pop()) {
+                    (0, Some(ticket)) => sheet.end(ticket, OUTCOMES[outcome]),
+                    (1, Some(mut ticket)) => {
+                        table.push(ticket.split(n));
+                        table.push(ticket);
+                    }
+                    (_, back) => {
+                        table.extend(back);
+                        table.push(sheet.begin(n));
+                    }
+                }
+                sheet.publish(table.iter().map(Ticket::count).sum());
+                let all: Balance = sheets.iter().map(|sheet| sheet.reader().read()).sum();
+                prop_assert_eq!((all.imbalance(), all.leaked), (0, 0));
+                let held = tables.iter().flatten().map(Ticket::count).sum::<u64>();
+                prop_assert_eq!(all.in_flight, held);
+            }
+            for (sheet, table) in sheets.iter_mut().zip(tables) {
+                table.into_iter().for_each(|ticket| sheet.end(ticket, Outcome::Cancelled));
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests {
+    use loom::sync::Arc;
+
+    use super::Page;
+
+    /// Two publications, one reader: whatever it sees is one of the three published states.
+    #[test]
+    fn a_reader_never_sees_a_torn_page() {
+        loom::model(|| {
+            let page = Arc::new(Page::<2>::default());
+            let reader = Arc::clone(&page);
+            let reading = loom::thread::spawn(move || {
+                if let Some([a, b]) = reader.try_read() {
+                    assert_eq!(b, a * 10, "torn");
+                }
+            });
+            page.write(&[1, 10]);
+            page.write(&[2, 20]);
+            reading.join().unwrap();
+            assert_eq!(page.try_read(), Some([2, 20]));
+        });
+    }
 }

@@ -15,6 +15,7 @@ pub mod health;
 pub mod guard;
 pub mod lane;
 pub mod ledger;
+pub mod letters;
 pub mod limit;
 pub mod policy;
 pub mod retry;

@@ -285,3 +285,207 @@ fn place(current: u64, tick: u64) -> (usize, usize) {
     let slot = (tick >> (level * SLOT_BITS)) & (SLOTS as u64 - 1);
     (level as usize, slot as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TICK: u64 = 1 << 20;
+
+    fn wheel() -> Wheel {
+        Wheel::new(Time::ZERO, Duration::from_nanos(TICK))
+    }
+
+    fn at(ticks: u64) -> Time {
+        Time::from_nanos(ticks * TICK)
+    }
+
+    fn fired(wheel: &mut Wheel, now: Time) -> Vec<u64> {
+        let mut out = Vec::new();
+        wheel.expire(now, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_timer_fires_in_its_tick_and_not_before() {
+        for ticks in [1, 2, 63, 64, 65, 4095, 4096, 4097, 1 << 30, (1 << 43) - 1] {
+            for (offset, due) in [(0, ticks), (1, ticks + 1)] {
+                let mut wheel = wheel();
+                wheel.insert(Time::from_nanos(ticks * TICK + offset), 9);
+                let before = Time::from_nanos(due * TICK - 1);
+                assert_eq!(fired(&mut wheel, before), [], "{ticks} ticks + {offset}");
+                assert_eq!(fired(&mut wheel, at(due)), [9], "{ticks} ticks + {offset}");
+                assert_eq!((wheel.len(), wheel.next_wakeup()), (0, None));
+            }
+        }
+    }
+
+    #[test]
+    fn timers_of_one_tick_fire_in_the_order_of_their_setting() {
+        let mut wheel = wheel();
+        for (now, token) in [(0, 1), (0, 2), (50, 3), (4000, 4), (4090, 5), (4990, 6)] {
+            assert_eq!(fired(&mut wheel, at(now)), []);
+            wheel.insert(at(5000), token);
+        }
+        wheel.insert(at(4999), 0);
+        assert_eq!(fired(&mut wheel, at(1 << 40)), [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_cancelled_or_fired_timer_is_gone_and_its_key_is_void() {
+        let mut wheel = wheel();
+        let (a, b) = (wheel.insert(at(70), 1), wheel.insert(at(70), 2));
+        assert!(wheel.cancel(a) && !wheel.cancel(a));
+        let c = wheel.insert(at(3), 3);
+        assert_eq!((c.index, wheel.len()), (a.index, 2), "the node is reused");
+        assert!(!wheel.cancel(a));
+        assert_eq!(fired(&mut wheel, at(80)), [3, 2]);
+        assert!(!wheel.cancel(b) && !wheel.cancel(c) && wheel.is_empty());
+    }
+
+    #[test]
+    fn a_timer_for_the_past_fires_at_the_next_call() {
+        let mut wheel = Wheel::new(at(1000), Duration::from_nanos(TICK));
+        wheel.insert(at(3), 1);
+        assert_eq!(fired(&mut wheel, at(999)), [], "the wheel has not begun");
+        assert_eq!(fired(&mut wheel, at(1000)), [1]);
+        assert_eq!(fired(&mut wheel, at(1500)), []);
+        wheel.insert(at(1200), 2);
+        wheel.insert(at(1500), 3);
+        assert!(wheel.next_wakeup().unwrap() <= at(1500));
+        assert_eq!(
+            fired(&mut wheel, at(1499)),
+            [],
+            "time does not run backwards"
+        );
+        assert_eq!(fired(&mut wheel, at(1500)), [2, 3]);
+    }
+
+    #[test]
+    fn a_timer_without_end_never_fires() {
+        let mut wheel = Wheel::new(Time::from_nanos(7), Duration::from_millis(1));
+        let key = wheel.insert(Time::MAX, 1);
+        assert_eq!(fired(&mut wheel, Time::MAX), []);
+        assert_eq!(wheel.next_wakeup(), Some(Time::MAX));
+        assert!(wheel.cancel(key));
+    }
+
+    #[test]
+    fn a_tick_is_rounded_down_to_a_power_of_two() {
+        let cases = [
+            (Duration::ZERO, 1),
+            (Duration::from_nanos(1023), 512),
+            (Duration::from_millis(1), 1 << 19),
+            (Duration::MAX, 1 << 63),
+        ];
+        for (asked, nanos) in cases {
+            let wheel = Wheel::new(Time::ZERO, asked);
+            assert_eq!(wheel.tick(), Duration::from_nanos(nanos), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn waking_when_told_to_misses_nothing_and_costs_a_visit_per_level() {
+        let mut wheel = wheel();
+        let due = [1_u64, 64, 100, 5000, 300_000, 1 << 33];
+        due.iter().for_each(|ticks| {
+            wheel.insert(at(*ticks), *ticks);
+        });
+        let (mut visits, mut seen) = (0, Vec::new());
+        while let Some(wakeup) = wheel.next_wakeup() {
+            visits += 1;
+            for ticks in fired(&mut wheel, wakeup) {
+                assert_eq!(at(ticks), wakeup, "on time");
+                seen.push(ticks);
+            }
+        }
+        assert_eq!(seen, due);
+        assert!(visits <= due.len() * 6, "{visits} visits");
+    }
+
+    #[test]
+    fn memory_is_reused() {
+        let mut wheel = wheel();
+        for round in 0..200 {
+            let keys: Vec<_> = (0..50)
+                .map(|n| wheel.insert(at(round * 90 + n), n))
+                .collect();
+            keys.iter().step_by(2).for_each(|key| {
+                wheel.cancel(*key);
+            });
+            fired(&mut wheel, at(round * 90 + 60));
+        }
+        assert_eq!((wheel.len(), wheel.nodes.len()), (0, 50));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64),
+        Cancel(usize),
+        Advance(u64),
+    }
+
+    fn span() -> impl Strategy<Value = u64> {
+        (0..60_u32, any::<u64>()).prop_map(|(bits, noise)| noise & ((1 << bits) - 1))
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => span().prop_map(Step::Insert),
+            2 => any::<usize>().prop_map(Step::Cancel),
+            2 => span().prop_map(Step::Advance),
+        ];
+        prop::collection::vec(step, 1..200)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn it_agrees_with_a_sorted_map(start in 0..1_u64 << 40, steps in steps()) {
+            let mut wheel = Wheel::new(Time::from_nanos(start), Duration::from_nanos(TICK));
+            let (mut now, mut token) = (start, 0);
+            let mut model: BTreeMap<(u64, u64), TimerKey> = BTreeMap::new();
+            let mut void = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Insert(span) => {
+                        // Half of the spans lie before now, where that can be.
+                        let at = if span % 2 == 0 { now + span } else { now - span.min(now) };
+                        let tick = at.saturating_sub(start).div_ceil(TICK);
+                        let tick = tick.max((now - start) / TICK);
+                        let key = wheel.insert(Time::from_nanos(at), token);
+                        model.insert((tick, token), key);
+                        token += 1;
+                    }
+                    Step::Cancel(any) if !model.is_empty() => {
+                        let (name, key) = model.iter().nth(any % model.len()).unwrap();
+                        let (name, key) = (*name, *key);
+                        model.remove(&name);
+                        prop_assert!(wheel.cancel(key));
+                        void.push(key);
+                    }
+                    Step::Cancel(_) => {}
+                    Step::Advance(span) => {
+                        now += span.min((1 << 61) - now.min(1 << 61));
+                        let rest = model.split_off(&((now - start) / TICK + 1, 0));
+                        let due: Vec<u64> = model.keys().map(|(_, token)| *token).collect();
+                        void.extend(model.values());
+                        model = rest;
+                        prop_assert_eq!(fired(&mut wheel, Time::from_nanos(now)), due);
+                    }
+                }
+                prop_assert_eq!(wheel.len(), model.len());
+                let first = model.keys().next().map(|(tick, _)| start + tick * TICK);
+                let wakeup = wheel.next_wakeup().map(Time::as_nanos);
+                prop_assert_eq!(wakeup.is_some(), first.is_some());
+                prop_assert!(wakeup <= first);
+            }
+            prop_assert!(void.iter().all(|key| !wheel.cancel(*key)));
+        }
+    }
+}

@@ -13,7 +13,18 @@ compile_error!("Trunkline runs on Linux 5.10 or later, on x86-64 and aarch64.");
 
 pub mod clock;
 pub mod doorbell;
+pub mod entropy;
+pub mod log;
+pub mod metrics;
+pub mod notify;
 pub mod operation;
+pub mod process;
+pub mod queue;
+pub mod shutdown;
+pub mod state;
+pub mod thread;
 pub mod udp;
 
 mod sys;
+#[cfg(test)]
+mod testing;

@@ -110,13 +110,8 @@ impl MetricRegistry {
 
     fn build_info(&self, all: &mut Exposition) {
         let BuildInfo { version, commit } = &self.inner.build;
-        all.family(
-            "trunkline_build",
-            "What was built.",
-            Kind::Info,
-            Unit::None,
-        )
-        .sample(&[("version", version), ("commit", commit)], 1u64);
+        all.family("trunkline_build", "What was built.", Kind::Info, Unit::None)
+            .sample(&[("version", version), ("commit", commit)], 1u64);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(u64, Collector)>> {
@@ -186,7 +181,11 @@ mod tests {
                 .sample(&[("name", "a")], 4u64);
         });
         let held = registry.register(collector);
-        assert!(registry.render().contains("trunkline_test_things{name=\"a\"} 4"));
+        assert!(
+            registry
+                .render()
+                .contains("trunkline_test_things{name=\"a\"} 4")
+        );
         drop(held);
         assert!(!registry.render().contains("trunkline_test_things"));
     }

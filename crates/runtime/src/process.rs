@@ -70,7 +70,10 @@ pub(crate) fn export(all: &mut Exposition, clock: &Clock) {
         Unit::Seconds,
     )
     .sample(&[], cpu_time().as_secs_f64());
-    let began = clock.wall().as_unix_millis().saturating_sub(clock.now().as_millis());
+    let began = clock
+        .wall()
+        .as_unix_millis()
+        .saturating_sub(clock.now().as_millis());
     all.family(
         "trunkline_process_start_time_seconds",
         "When the process began, since the Unix epoch.",
@@ -90,8 +93,18 @@ pub(crate) fn export(all: &mut Exposition, clock: &Clock) {
         Unit::Bytes,
         field(&status, "VmRSS:").map(|kib| kib * 1024),
     );
-    gauge("trunkline_process_threads", "Threads.", Unit::None, field(&status, "Threads:"));
-    gauge("trunkline_process_open_fds", "Open file descriptors.", Unit::None, open_fds());
+    gauge(
+        "trunkline_process_threads",
+        "Threads.",
+        Unit::None,
+        field(&status, "Threads:"),
+    );
+    gauge(
+        "trunkline_process_open_fds",
+        "Open file descriptors.",
+        Unit::None,
+        open_fds(),
+    );
     gauge(
         "trunkline_process_max_fds",
         "File descriptors that may be open.",
@@ -119,7 +132,9 @@ fn memory_share() -> Option<f64> {
 fn group_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let file = Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')).join("memory.max");
+    let file = Path::new("/sys/fs/cgroup")
+        .join(path.trim_start_matches('/'))
+        .join("memory.max");
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
@@ -151,7 +166,10 @@ mod tests {
         let second = reader.read(Time::from_millis(200));
         assert!(second.cpu.is_some_and(|share| share > 0.0), "{second:?}");
         for share in [second.memory, second.disk] {
-            assert!(share.is_some_and(|share| share > 0.0 && share <= 1.0), "{second:?}");
+            assert!(
+                share.is_some_and(|share| share > 0.0 && share <= 1.0),
+                "{second:?}"
+            );
         }
         let missing = ResourceReader::new(Time::ZERO, "/no/such/place").read(Time::ZERO);
         assert_eq!(missing.disk, None);

@@ -226,14 +226,20 @@ impl ShutdownHandle {
         // Parts are asked without the lock: one of them may be asking for the phase.
         let parts: Vec<(PartId, Arc<dyn Part>)> = {
             let state = self.lock();
-            state.parts.iter().map(|(id, part)| (*id, Arc::clone(part))).collect()
+            state
+                .parts
+                .iter()
+                .map(|(id, part)| (*id, Arc::clone(part)))
+                .collect()
         };
         let mut occupancy = Occupancy::empty();
         for (id, part) in parts {
             occupancy.set(id, part.in_flight());
         }
         let mut state = self.lock();
-        let mut steps: Vec<Step> = (0..requests).flat_map(|_| state.machine.signal(now)).collect();
+        let mut steps: Vec<Step> = (0..requests)
+            .flat_map(|_| state.machine.signal(now))
+            .collect();
         // What a signal has started is looked at before it can be called over.
         if requests == 0 {
             steps.extend(state.machine.poll(now, &occupancy));
@@ -294,7 +300,10 @@ impl ShutdownHandle {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

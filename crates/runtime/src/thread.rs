@@ -101,7 +101,11 @@ impl Supervisor {
     /// No more restarts, and no wait for one. It does not end a body that runs: its owner does,
     /// through the body's own commands.
     pub fn stop(&self) {
-        *self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self
+            .shared
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.stopped.notify_all();
     }
 
@@ -147,7 +151,11 @@ impl Life {
                 backoff = Supervisor::BACKOFF.start();
             }
             let wait = backoff.next(&Supervisor::BACKOFF, &mut self.rng);
-            let stopping = *self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner);
+            let stopping = *self
+                .shared
+                .stop
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let death = Death {
                 thread: self.name.clone(),
                 reason,
@@ -163,8 +171,15 @@ impl Life {
     }
 
     fn stopped_within(&self, wait: Duration) -> bool {
-        let stop = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.shared.stopped.wait_timeout_while(stop, wait, |stop| !*stop);
+        let stop = self
+            .shared
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .shared
+            .stopped
+            .wait_timeout_while(stop, wait, |stop| !*stop);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }

@@ -97,6 +97,11 @@ impl Inbox {
         self.lock().pop_front()
     }
 
+    /// Moves all that has arrived to `out`, without waiting.
+    pub fn take_all(&self, out: &mut Vec<Completion>) {
+        out.extend(self.lock().drain(..));
+    }
+
     /// Moves all that has arrived to `out`; waits up to `patience` when there is nothing.
     pub fn wait_all(&self, patience: Duration, out: &mut Vec<Completion>) {
         let queue = self.lock();

@@ -30,6 +30,13 @@ pub struct Exchange {
     pub varbinds: Arc<[u8]>,
 }
 
+impl Exchange {
+    /// A GET of an encoded varbind list.
+    pub fn get(varbinds: Arc<[u8]>) -> Self {
+        Self { kind: PduKind::Get, non_repeaters: 0, max_repetitions: 0, varbinds }
+    }
+}
+
 /// What a job asks.
 #[derive(Clone, Debug)]
 pub enum Ask {

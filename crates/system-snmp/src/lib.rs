@@ -13,10 +13,13 @@ mod error;
 mod job;
 mod machine;
 mod poller;
+mod results;
 mod rtt;
 mod shard;
+mod system;
 mod target;
 mod walk;
+mod wire;
 
 pub use address::{Address, AddressError, SNMP_PORT, expand};
 pub use client::{CancelKey, Client, Request, TargetView, WalkItem, WalkStream};
@@ -32,7 +35,11 @@ pub use rtt::{RttEstimate, TimeoutPolicy};
 pub use shard::{
     BadDatagram, BreakerEvent, Egress, EngineSockets, Shard, ShardFigures, ShardSetup, ShardStats,
 };
+pub use system::{NamedTarget, ReloadReport, StartError, System};
 pub use target::{
     Priority, SourcePolicy, TargetFigures, TargetId, TargetPolicy, TargetSpec, TargetStats,
 };
+pub use poller::{PolledTarget, Poller, PollerFigures, PollerStats, Record, RunOutcome, Schedule};
+pub use results::{JsonLines, Results, Samples, Sink, SinkError, SinkView, Undertaker};
 pub use walk::{EndSign, Method, Next, Order, Page, Walk, WalkEnd, WalkSpec, WalkStop};
+pub use wire::{OnDeath, Wire, WireError, WirePlan};

@@ -37,7 +37,7 @@ pub enum SourcePolicy {
 }
 
 /// How a target is treated; shared by all targets that are treated alike.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TargetPolicy {
     /// How long to wait for an answer.
     pub timeout: TimeoutPolicy,

@@ -12,8 +12,9 @@
 pub struct DecodeError {
     /// What is wrong.
     pub kind: DecodeErrorKind,
-    /// Where, in bytes from the start of the datagram (of the given bytes for
-    /// [`VarBinds::from_raw`](crate::VarBinds::from_raw) and [`Oid::from_ber`](crate::Oid::from_ber)).
+    /// Where, in bytes from the start of the datagram; for
+    /// [`VarBinds::from_raw`](crate::VarBinds::from_raw) and
+    /// [`Oid::from_ber`](crate::Oid::from_ber), from the start of the given bytes.
     pub offset: usize,
 }
 

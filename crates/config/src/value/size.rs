@@ -196,7 +196,8 @@ mod tests {
 
         #[test]
         fn prints_what_it_parses(bytes in 0..=i64::MAX as u64, shift in 0_u32..40, up in 0_u32..7) {
-            let size = ByteSize::from_bytes((bytes >> shift) / 1_000_u64.pow(up) * 1_000_u64.pow(up));
+            let unit = 1_000_u64.pow(up);
+            let size = ByteSize::from_bytes((bytes >> shift) / unit * unit);
             prop_assert_eq!(size.to_string().parse(), Ok(size));
         }
 

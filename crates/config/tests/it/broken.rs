@@ -166,7 +166,7 @@ zzzz = 1
  --> t.toml:3:1
 3 | zzzz = 1
   | ^^^^
-  = help: its keys are `buffer`, `commitment`, `queue`, `share`, `weight`
+  = help: its keys are `buffer`, `commitment`, `queue`, `share`, `stdout`, `tls`, `weight`
 1 error; more about one: trunkline explain T0104"#,
     },
     Case {
@@ -327,7 +327,7 @@ error[T0104]: [tap.main] has no key `failure_threshold`
  --> t.toml:7:1
 7 | failure_threshold = 2
   | ^^^^^^^^^^^^^^^^^
-  = help: its keys are `buffer`, `commitment`, `queue`, `share`, `weight`
+  = help: its keys are `buffer`, `commitment`, `queue`, `share`, `stdout`, `tls`, `weight`
 error[T0109]: `retries` is called `retry.attempts` here, and is not used by tap
  --> t.toml:8:1
 8 | retries=1
@@ -417,6 +417,49 @@ error[T0109]: `token` is not used by snmp
   | ^^^^^
   = help: it is a key of [admin]
 4 errors; more about one: trunkline explain T0104"#,
+    },
+    Case {
+        what: "what only the recovery from a broken line sees twice",
+        text: "[admin]\nhosts = 1 2\nhosts = 3\n",
+        report: r#"error[T0100]: string values must be quoted, expected literal string
+ --> t.toml:2:9
+2 | hosts = 1 2
+  |         ^^^
+1 error; more about one: trunkline explain T0100"#,
+    },
+    Case {
+        what: "a key twice",
+        text: "[admin]\nverbose = true\nverbose = true\n",
+        report: r#"error[T0100]: duplicate key
+ --> t.toml:3:1
+3 | verbose = true
+  | ^^^^^^^
+1 error; more about one: trunkline explain T0100"#,
+    },
+    Case {
+        what: "a key that several tables have is sent to the nearest",
+        text: "[tap.main]\ncommitment = 'x'\nca = 'x'\n[tap.main.stdout.out]\nx = 1\n",
+        report: r#"error[T0109]: `ca` is not used in [tap.main]
+ --> t.toml:3:1
+3 | ca = 'x'
+  | ^^
+  = help: it is a key of [tap.main.tls]
+error[T0104]: [tap.main.stdout.out] has no key `x`
+ --> t.toml:5:1
+5 | x = 1
+  | ^
+  = help: it has no keys
+2 errors; more about one: trunkline explain T0104"#,
+    },
+    Case {
+        what: "a secret of the wrong type",
+        text: "[admin]\ntoken = 12345\n",
+        report: r#"error[T0111]: `token` is a secret and must not stand in the file
+ --> t.toml:2:9
+2 | token = *****
+  |         ^^^^^
+  = help: name a file with `token_file = "..."`, or set TRUNKLINE__ADMIN__TOKEN
+1 error; more about one: trunkline explain T0111"#,
     },
     Case {
         what: "syntax",

@@ -172,6 +172,29 @@ error[T0105]: `verbose` wants true or false, not a string
 3 errors; more about one: trunkline explain T0105"#;
     assert_eq!(report(&options), expected);
 
+    options.flags.clear();
+    options.environment = vec![
+        (token.into(), "#!".into()),
+        ("TRUNKLINE__SNMP__DC_EAST__BREAKER__OPEN".into(), "5".into()),
+    ];
+    let expected = r#"error[T0203]: the token is too short
+ --> TRUNKLINE__ADMIN__TOKEN:1:1
+1 | **
+  | ^^
+error[T0106]: `open`: "5" has no unit after 5
+ --> TRUNKLINE__SNMP__DC_EAST__BREAKER__OPEN:1:1
+1 | 5
+  | ^
+  = help: write a number and a unit (ns, us, ms, s, m, h, d), as in "250ms" or "1m30s"
+2 errors; more about one: trunkline explain T0106"#;
+    assert_eq!(report(&options), expected);
+    options.environment.reverse();
+    assert_eq!(
+        report(&options),
+        expected,
+        "the order of the environment is chance"
+    );
+
     let file = "/does/not/exist";
     options.flags.clear();
     options.environment = vec![

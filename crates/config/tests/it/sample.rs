@@ -13,40 +13,55 @@ use trunkline_config::{
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sample {
+    /// The door.
     pub(crate) admin: Admin,
+    /// Pollers by name.
     pub(crate) snmp: BTreeMap<Name, Snmp>,
+    /// Taps by name.
     pub(crate) tap: BTreeMap<Name, Tap>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
+    /// Where to listen.
     pub(crate) listen: SocketAddr,
+    /// Whether to say more.
     pub(crate) verbose: bool,
+    /// The token.
     pub(crate) token: Option<Secret>,
+    /// The file of the token.
     pub(crate) token_file: Option<SecretFile>,
+    /// Names of this host.
     pub(crate) hosts: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Snmp {
-    /// Required.
+    /// Whom to poll.
     pub(crate) targets: Vec<IpAddr>,
+    /// How long an answer may take.
     #[serde(default = "timeout")]
     #[schemars(extend("x-min" = "10ms", "x-max" = "1m"))]
     pub(crate) timeout: Duration,
-    #[serde(default)]
+    /// The port.
+    #[serde(default = "port")]
     #[schemars(range(min = 1, max = 65535))]
     pub(crate) port: u16,
+    /// The version.
     #[serde(default)]
     pub(crate) version: Version,
+    /// When to stop.
     #[serde(default)]
     pub(crate) breaker: BreakerBlock,
+    /// When to try again.
     #[serde(default)]
     pub(crate) retry: RetryBlock,
+    /// How much.
     #[serde(default)]
     pub(crate) limits: LimitsBlock,
+    /// Encryption; off without the table.
     pub(crate) tls: Option<Tls>,
 }
 
@@ -61,16 +76,30 @@ pub(crate) enum Version {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tls {
+    /// Who signs.
     pub(crate) ca: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stdout {}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tap {
+    /// What waits.
     pub(crate) queue: QueueBlock,
+    /// How sure.
     pub(crate) commitment: String,
+    /// How much.
     pub(crate) buffer: ByteSize,
+    /// Encryption; off without the table.
+    pub(crate) tls: Option<Tls>,
+    /// Printers by name.
+    pub(crate) stdout: BTreeMap<Name, Stdout>,
+    /// Which part.
     pub(crate) share: Fraction,
+    /// How heavy.
     pub(crate) weight: f64,
 }
 
@@ -86,6 +115,10 @@ impl Default for Admin {
     }
 }
 
+fn port() -> u16 {
+    161
+}
+
 fn timeout() -> Duration {
     Duration::from_secs(1)
 }
@@ -94,6 +127,10 @@ impl Check for Sample {
     fn check(&self, at: &mut At<'_>) {
         let (token, file) = (self.admin.token.as_ref(), self.admin.token_file.as_ref());
         at.key("admin").secret("token", token, file);
+        if token.is_some_and(|token| token.expose().len() < 3) {
+            let message = "the token is too short";
+            at.key("admin").key("token").error("T0203", message);
+        }
         for (name, snmp) in &self.snmp {
             let mut systems = at.key("snmp");
             let mut at = systems.key(name.as_str());

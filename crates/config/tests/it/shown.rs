@@ -1,6 +1,6 @@
 //! The effective configuration, differences between two, and the schema.
 
-use trunkline_config::{Change, LoadOptions, diff, load, schema, show};
+use trunkline_config::{Change, LoadOptions, audit, diff, load, schema, show};
 
 use crate::sample::{Sample, parse};
 
@@ -39,7 +39,7 @@ fn every_effective_value_is_shown_with_its_source() {
 #[test]
 fn what_is_shown_can_be_read_back() {
     let mut text = FILE.to_owned();
-    text.push_str("[snmp.edge]\ntargets = []\n[snmp.edge.tls]\nca = 'a'\n");
+    text.push_str("[snmp.edge]\ntargets = []\n[snmp.edge.tls]\nca = 'a'\n[tap.main.stdout.out]\n");
     let loaded = parse(&text).unwrap();
     let again = parse(&show(&loaded)).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(again.value, loaded.value);
@@ -61,7 +61,7 @@ fn a_difference_names_its_key_and_whether_it_needs_a_restart() {
     };
     let expected = [
         change("admin.verbose", Some("false"), Some("true"), true),
-        change("snmp.core.port", Some("0"), Some("7"), true),
+        change("snmp.core.port", Some("161"), Some("7"), true),
         change("snmp.core.targets", Some("[]"), Some("[\"::1\"]"), false),
     ];
     assert_eq!(changes[..3], expected);
@@ -70,6 +70,13 @@ fn a_difference_names_its_key_and_whether_it_needs_a_restart() {
         changes.len() > 3 && changes[3..].iter().all(gone),
         "{changes:?}"
     );
+    let text = |sink: &str| {
+        parse(&format!("[tap.a]\ncommitment = 'x'\n{sink}"))
+            .unwrap()
+            .value
+    };
+    let added = diff(&text(""), &text("[tap.a.stdout.out]\n"));
+    assert_eq!(added, [change("tap.a.stdout.out", None, Some("{}"), false)]);
     let same = parse(FILE).unwrap().value;
     assert_eq!(diff(&same, &same.clone()), []);
 }
@@ -97,4 +104,9 @@ fn the_schema_describes_every_key_of_the_blocks() {
         (&timeout["x-min"], &timeout["x-max"]),
         (&"10ms".into(), &"1m".into())
     );
+}
+
+#[test]
+fn the_sample_and_the_shared_blocks_pass_the_audit() {
+    assert_eq!(audit::<Sample>(), Vec::<String>::new());
 }

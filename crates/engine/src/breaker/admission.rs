@@ -25,6 +25,12 @@ impl Admission {
         Self(u32::from(generation) | PROBE | if first { FIRST } else { 0 })
     }
 
+    /// The generation in the low 16 bits, the marks of a probe above.
+    #[inline]
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
     /// The generation of the breaker that gave it.
     #[inline]
     pub fn generation(&self) -> u16 {
@@ -72,6 +78,16 @@ pub struct OpenCircuit {
 }
 
 impl OpenCircuit {
+    #[inline]
+    pub(super) fn until(generation: u16, until: Time) -> Self {
+        Self {
+            retry_at: until,
+            state: StateKind::Open,
+            generation,
+            reopened: false,
+        }
+    }
+
     /// The change from half-open to open, if this call found a probe whose lease had ended.
     pub fn transition(&self) -> Option<Transition> {
         self.reopened.then_some(Transition {
@@ -83,7 +99,6 @@ impl OpenCircuit {
     }
 }
 
-#[inline]
 pub(super) fn refusal(word: Word, retry_at: Time) -> OpenCircuit {
     OpenCircuit {
         retry_at,
@@ -98,7 +113,7 @@ pub(super) fn settle(old: Word, new: Word) -> Result<Admission, OpenCircuit> {
     match new.phase() {
         Phase::Open { until_ms } => Err(OpenCircuit {
             reopened: true,
-            ..refusal(new, Time::from_millis(until_ms))
+            ..OpenCircuit::until(new.generation(), Time::from_millis(until_ms))
         }),
         _ => {
             let first = old.kind() == StateKind::Open;

@@ -409,7 +409,10 @@ fn policies() -> impl Strategy<Value = BreakerPolicy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(256)
+    })]
 
     #[test]
     fn the_breaker_does_what_the_plain_one_does(

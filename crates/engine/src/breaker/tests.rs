@@ -618,109 +618,49 @@ fn state_names_an_open_time_that_is_over() {
 
 #[test]
 fn a_policy_out_of_range_is_named_by_its_field() {
-    let rule = RateRule {
-        window: SECOND,
-        min_calls: 1,
-        threshold: 0.5,
-    };
-    let base = policy();
-    let cases = [
-        (
-            "consecutive_failures",
-            BreakerPolicy {
-                consecutive_failures: 4_096,
-                ..base.clone()
-            },
-        ),
-        (
-            "failure_rate.window",
-            BreakerPolicy {
-                failure_rate: Some(RateRule {
-                    window: Duration::ZERO,
-                    ..rule
-                }),
-                ..base.clone()
-            },
-        ),
-        (
-            "failure_rate.threshold",
-            BreakerPolicy {
-                failure_rate: Some(RateRule {
-                    threshold: f32::NAN,
-                    ..rule
-                }),
-                ..base.clone()
-            },
-        ),
-        (
-            "slow_rate.min_calls",
-            BreakerPolicy {
-                slow_rate: Some(RateRule {
-                    min_calls: 0,
-                    ..rule
-                }),
-                ..base.clone()
-            },
-        ),
-        (
-            "slow_call",
-            BreakerPolicy {
-                slow_rate: Some(rule),
-                slow_call: Duration::ZERO,
-                ..base.clone()
-            },
-        ),
-        (
-            "open",
-            BreakerPolicy {
-                open: 301 * SECOND,
-                ..base.clone()
-            },
-        ),
-        (
-            "open_max",
-            BreakerPolicy {
-                open_max: Duration::MAX,
-                ..base.clone()
-            },
-        ),
-        (
-            "open_jitter",
-            BreakerPolicy {
-                open_jitter: 0.6,
-                ..base.clone()
-            },
-        ),
-        (
-            "probes",
-            BreakerPolicy {
-                probes: 0,
-                ..base.clone()
-            },
-        ),
-        (
-            "probes",
-            BreakerPolicy {
-                probes: 64,
-                ..base.clone()
-            },
-        ),
-        (
-            "probe_lease",
-            BreakerPolicy {
-                probe_lease: Duration::ZERO,
-                ..base.clone()
-            },
-        ),
+    fn with_rules(policy: &mut BreakerPolicy) -> (&mut RateRule, &mut RateRule) {
+        let rule = RateRule {
+            window: SECOND,
+            min_calls: 1,
+            threshold: 0.5,
+        };
+        let (failures, slow) = (&mut policy.failure_rate, &mut policy.slow_rate);
+        (failures.insert(rule), slow.insert(rule))
+    }
+    type Spoil = fn(&mut BreakerPolicy);
+    let cases: [(&str, Spoil); 11] = [
+        ("consecutive_failures", |p| p.consecutive_failures = 4_096),
+        ("failure_rate.window", |p| {
+            with_rules(p).0.window = Duration::ZERO
+        }),
+        ("failure_rate.threshold", |p| {
+            with_rules(p).0.threshold = f32::NAN
+        }),
+        ("slow_rate.min_calls", |p| with_rules(p).1.min_calls = 0),
+        ("slow_call", |p| {
+            with_rules(p);
+            p.slow_call = Duration::ZERO;
+        }),
+        ("open", |p| p.open = 301 * SECOND),
+        ("open_max", |p| p.open_max = Duration::MAX),
+        ("open_jitter", |p| p.open_jitter = 0.6),
+        ("probes", |p| p.probes = 0),
+        ("probes", |p| p.probes = 64),
+        ("probe_lease", |p| p.probe_lease = Duration::ZERO),
     ];
-    for (field, policy) in cases {
+    for (field, spoil) in cases {
+        let mut policy = BreakerPolicy::default();
+        assert_eq!(policy.check(), Ok(()));
+        spoil(&mut policy);
         assert_eq!(policy.check().unwrap_err().field, field);
     }
-    assert_eq!(BreakerPolicy::default().check(), Ok(()));
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(64)
+    })]
 
     /// With any numbers in the policy, checked or not, nothing overflows and nothing panics.
     #[test]

@@ -8,8 +8,8 @@
 //! into the neighbour and the rate stays true. Epochs are equal again after 2^24 buckets: `head`
 //! holds the newest epoch in full, and a gap of ten buckets or more clears the ring. A thread that
 //! is late by less than the window still counts in the bucket of its own time. A ring keeps the
-//! length that it was made for, so that its epochs mean one thing. Racing with a turn of the ring may misplace
-//! one call per thread, which no threshold is fine enough to notice.
+//! length that it was made for, so that its epochs mean one thing. Racing with a turn
+//! of the ring may misplace one call per thread, which no threshold is fine enough to notice.
 
 use super::{BreakerPolicy, RateRule};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
@@ -209,7 +209,8 @@ fn count(word: u64) -> u32 {
     (word & COUNT_MASK) as u32
 }
 
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
     use std::time::Duration;

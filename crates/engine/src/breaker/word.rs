@@ -1,12 +1,12 @@
 //! The whole state of a breaker in one 64-bit word, so that every change is one compare-and-swap.
 //!
 //! From the top: state (3 bits), trips in a row (4), generation (16), payload (41). The payload is
-//! Closed: the tick since when (29) and consecutive failures (12); Open: until when, in milliseconds
-//! since the origin (41, 69 years); HalfOpen: the tick at which the lease ends (29), probes that
-//! succeeded (6) and probes out (6). A tick is 2^28 ns (268 ms); ticks are compared modulo 2^29
+//! Closed: the tick since when (29) and consecutive failures (12); Open: until when, in
+//! milliseconds since the origin (41, 69 years); HalfOpen: the tick at which the lease ends (29),
+//! probes that succeeded (6) and probes out (6). A tick is 2^28 ns (268 ms); ticks are compared modulo 2^29
 //! (4.5 years), so uptime is no limit. All zero is Closed, the state of a new breaker.
 
-use super::StateKind;
+use super::{Admission, StateKind};
 use crate::time::Time;
 use std::time::Duration;
 
@@ -119,10 +119,15 @@ impl Word {
         self.0 >> KIND_SHIFT <= FORCED_CLOSED
     }
 
-    /// Whether a success changes nothing: closed by itself, with no failure counted.
+    /// Whether a success of this admission changes nothing: closed by itself in the generation
+    /// that gave it, with no failure counted. One comparison: the marks of a probe's admission
+    /// fall on bits that are masked out here, so they never match.
     #[inline]
-    pub(super) fn is_clean(self) -> bool {
-        self.0 >> KIND_SHIFT == CLOSED && self.0 & u64::from(CONSECUTIVE_MAX) == 0
+    pub(super) fn is_clean_for(self, admission: Admission) -> bool {
+        const KIND: u64 = !0 << KIND_SHIFT;
+        const GENERATION: u64 = 0xffff << GENERATION_SHIFT;
+        const COUNT: u64 = CONSECUTIVE_MAX as u64;
+        self.0 & (KIND | GENERATION | COUNT) == u64::from(admission.bits()) << GENERATION_SHIFT
     }
 
     /// Until when it is open; `None` in another state.
@@ -188,7 +193,8 @@ const fn low_bits(value: u64) -> u16 {
     (value & 0xffff) as u16
 }
 
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
 
@@ -232,6 +238,32 @@ mod tests {
                 let admits = matches!(phase, Phase::Closed { .. } | Phase::ForcedClosed);
                 assert_eq!(word.admits_all(), admits, "{phase:?}");
             }
+        }
+    }
+
+    #[test]
+    fn only_a_plain_admission_of_this_generation_is_clean() {
+        let since = Tick(TICK_MASK);
+        let closed = |count| {
+            let phase = Phase::Closed {
+                since,
+                consecutive: count,
+            };
+            Word::pack(9, TRIPS_MAX, phase)
+        };
+        let own = Admission::plain(9);
+        assert!(closed(0).is_clean_for(own));
+        assert!(!closed(1).is_clean_for(own) && !closed(CONSECUTIVE_MAX).is_clean_for(own));
+        assert!(!closed(0).is_clean_for(Admission::plain(8)));
+        for first in [false, true] {
+            assert!(!closed(0).is_clean_for(Admission::of_probe(9, first)));
+        }
+        for phase in [
+            Phase::ForcedClosed,
+            Phase::ForcedOpen,
+            Phase::Open { until_ms: 0 },
+        ] {
+            assert!(!Word::pack(9, 0, phase).is_clean_for(own), "{phase:?}");
         }
     }
 

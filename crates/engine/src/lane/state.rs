@@ -263,14 +263,18 @@ impl<T> State<T> {
             level.bytes += bytes;
             self.occupied |= u8::from(count != 0);
         } else {
+            let levels = &mut *self.levels;
+            let last = levels.len() - 1;
+            let mut occupied = 0;
             for parcel in parcels {
-                let index = self.index(parcel.level);
-                let level = &mut self.levels[index];
+                let index = usize::from(parcel.level).min(last);
+                let level = &mut levels[index];
                 level.queue.push_back((parcel.item, parcel.cost_bytes));
                 level.bytes += parcel.cost_bytes;
-                self.occupied |= 1 << index;
+                occupied |= 1 << index;
                 bytes += parcel.cost_bytes;
             }
+            self.occupied |= occupied;
         }
         self.entered(count, bytes);
     }

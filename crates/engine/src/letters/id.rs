@@ -62,7 +62,10 @@ impl FromStr for LetterId {
         let mut bits = 0u128;
         for byte in text.bytes() {
             let upper = byte.to_ascii_uppercase();
-            let digit = DIGITS.iter().position(|d| *d == upper).ok_or(ParseIdError)?;
+            let digit = DIGITS
+                .iter()
+                .position(|d| *d == upper)
+                .ok_or(ParseIdError)?;
             bits = bits << 5 | digit as u128;
         }
         Ok(Self(bits))
@@ -72,6 +75,7 @@ impl FromStr for LetterId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
     use proptest::prelude::*;
 
     #[test]
@@ -91,13 +95,24 @@ mod tests {
         // The example of the ULID specification; its time is 1469918176385 ms.
         let id: LetterId = "01ARYZ6S41TSV4RRFFQ69G5FAV".parse().unwrap();
         assert_eq!((id.bits() >> 80) as u64, 1_469_918_176_385);
-        assert_eq!(LetterId::from_bits(u128::MAX).to_string(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
-        assert_eq!(LetterId::from_bits(1).to_string(), "00000000000000000000000001");
+        assert_eq!(
+            LetterId::from_bits(u128::MAX).to_string(),
+            "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
+        );
+        assert_eq!(
+            LetterId::from_bits(1).to_string(),
+            "00000000000000000000000001"
+        );
     }
 
     #[test]
     fn bad_texts_are_refused() {
-        for text in ["", "1", "80000000000000000000000000", "0000000000000000000000000U"] {
+        for text in [
+            "",
+            "1",
+            "80000000000000000000000000",
+            "0000000000000000000000000U",
+        ] {
             assert_eq!(text.parse::<LetterId>(), Err(ParseIdError), "{text}");
         }
         assert!("ééééééééééééé".parse::<LetterId>().is_err());

@@ -154,7 +154,10 @@ impl AuditKind {
 
     /// Whether the letter has left the box with it.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Redriven | Self::Discarded | Self::Expired | Self::Displaced)
+        matches!(
+            self,
+            Self::Redriven | Self::Discarded | Self::Expired | Self::Displaced
+        )
     }
 }
 
@@ -248,7 +251,9 @@ impl Payload {
 fn fnv1a_128(bytes: &[u8]) -> u128 {
     const PRIME: u128 = (1 << 88) + 0x13b;
     let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
-    bytes.iter().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, step)
+    bytes
+        .iter()
+        .fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, step)
 }
 
 /// What is known about work that dies, before it becomes a [`Letter`].
@@ -310,7 +315,11 @@ pub struct Letter {
 impl Letter {
     /// Makes the letter of `draft`, everything in it cut to its bound.
     pub(super) fn new(id: LetterId, draft: Draft, wall: WallTime, payload_cap: usize) -> Self {
-        let Draft { mut attempts, mut payload, .. } = draft;
+        let Draft {
+            mut attempts,
+            mut payload,
+            ..
+        } = draft;
         let attempts_total = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
         if attempts.len() > ATTEMPTS_MAX {
             attempts.drain(1..attempts.len() - (ATTEMPTS_MAX - 1));
@@ -420,10 +429,16 @@ pub(super) mod tests {
         let whole = Payload::new(b"secret", 6);
         assert!(whole.is_whole());
         let cut = Payload::new(b"secret", 5);
-        assert_eq!((cut.bytes(), cut.length(), cut.is_whole()), (&b"secre"[..], 6, false));
+        assert_eq!(
+            (cut.bytes(), cut.length(), cut.is_whole()),
+            (&b"secre"[..], 6, false)
+        );
         assert_eq!(cut.hash(), whole.hash());
         let redacted = Payload::redacted(b"******", b"secret", 100);
-        assert_eq!((redacted.bytes(), redacted.is_whole()), (&b"******"[..], false));
+        assert_eq!(
+            (redacted.bytes(), redacted.is_whole()),
+            (&b"******"[..], false)
+        );
         assert!(redacted.is_redacted() && redacted.hash() == whole.hash());
     }
 
@@ -440,10 +455,20 @@ pub(super) mod tests {
         draft.attempts = (0..20).map(attempt).collect();
         draft.payload = Payload::new(&[7; 2000], usize::MAX);
         let mut letter = Letter::new(LetterId::from_bits(1), draft, wall(9), 100);
-        let kept: Vec<_> = letter.attempts.iter().map(|a| a.at.as_unix_millis()).collect();
+        let kept: Vec<_> = letter
+            .attempts
+            .iter()
+            .map(|a| a.at.as_unix_millis())
+            .collect();
         assert_eq!(kept, [0, 13, 14, 15, 16, 17, 18, 19]);
-        assert_eq!((letter.attempts_total, letter.payload.bytes().len()), (20, 100));
-        assert_eq!((letter.target.len(), letter.payload.length()), (TEXT_MAX, 2000));
+        assert_eq!(
+            (letter.attempts_total, letter.payload.bytes().len()),
+            (20, 100)
+        );
+        assert_eq!(
+            (letter.target.len(), letter.payload.length()),
+            (TEXT_MAX, 2000)
+        );
         assert!(letter.first_error.starts_with("0 é"));
         for n in 0..100 {
             letter.note(AuditEvent::new(wall(n), AuditKind::Inspected, &long, ""));

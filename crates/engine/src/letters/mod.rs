@@ -10,16 +10,17 @@
 //! waits again. What must not happen twice must not be redriven.
 
 mod codec;
+mod filter;
 mod id;
 mod letter;
 mod letter_box;
+mod policy;
 mod redrive;
 
 pub use codec::{DecodeError, Record, decode, encode_event, encode_letter};
+pub use filter::{Filter, LetterState, Listed, Page};
 pub use id::{LetterId, ParseIdError};
 pub use letter::{Attempt, AuditEvent, AuditKind, Draft, Letter, Payload, Reason};
-pub use letter_box::{
-    Change, Filter, Inserted, LetterBox, LetterCounts, LetterError, LetterPolicy, LetterState,
-    Listed, OnFull, Page, PolicyError, Refused, RefusedWhy,
-};
+pub use letter_box::{Change, Inserted, LetterBox, LetterCounts, LetterError, Refused, RefusedWhy};
+pub use policy::{LetterPolicy, OnFull, PolicyError};
 pub use redrive::{Redrive, RedriveError, RedrivePlan, RedriveProgress, Settled};

@@ -75,7 +75,12 @@ impl Router {
         }
         let parts = s.entries.iter().zip(items);
         let parts = parts.filter(|(_, items)| !items.is_empty());
-        parts.map(|(entry, items)| Portion { member: entry.id, items }).collect()
+        parts
+            .map(|(entry, items)| Portion {
+                member: entry.id,
+                items,
+            })
+            .collect()
     }
 
     /// How many of `n` new items each member takes so that work per share becomes as level as it
@@ -87,7 +92,9 @@ impl Router {
             .map(|e| (f64::from(self.slot(e.id).in_flight()), f64::from(e.share)))
             .collect();
         let level = water_level(&vessels, n as f64);
-        let exact = vessels.iter().map(|(busy, share)| (level * share - busy).max(0.0));
+        let exact = vessels
+            .iter()
+            .map(|(busy, share)| (level * share - busy).max(0.0));
         let mut quotas = Vec::with_capacity(vessels.len());
         let mut rest = Vec::with_capacity(vessels.len());
         for (position, exact) in exact.enumerate() {
@@ -145,7 +152,146 @@ mod tests {
             (&[(9.0, 1.0), (1.0, 1.0), (0.0, 1.0)], 3.0, 2.0),
         ];
         for (vessels, water, level) in cases {
-            assert!((water_level(vessels, *water) - level).abs() < 1e-9, "{vessels:?}");
+            assert!(
+                (water_level(vessels, *water) - level).abs() < 1e-9,
+                "{vessels:?}"
+            );
+        }
+    }
+
+    const T0: Time = Time::from_millis(1);
+
+    fn router(strategy: Strategy, capacities: &[u32]) -> (Router, Vec<MemberId>, Rng) {
+        use super::super::{MemberSpec, RouterPolicy};
+        let mut rng = Rng::seeded(8);
+        let policy = RouterPolicy {
+            strategy,
+            ..RouterPolicy::default()
+        };
+        let router = Router::new(policy, &mut rng).unwrap();
+        let add = |(n, capacity): (usize, &u32)| {
+            let named = MemberSpec::named(format!("m{n}"));
+            router
+                .add(
+                    T0,
+                    MemberSpec {
+                        capacity: *capacity,
+                        ..named
+                    },
+                )
+                .unwrap()
+        };
+        let ids = capacities.iter().enumerate().map(add).collect();
+        (router, ids, rng)
+    }
+
+    fn sizes(portions: &[Portion], ids: &[MemberId]) -> Vec<usize> {
+        let of = |id| portions.iter().filter(move |p| p.member == id);
+        ids.iter()
+            .map(|id| of(*id).map(|p| p.items.len()).sum())
+            .collect()
+    }
+
+    #[test]
+    fn every_item_goes_to_exactly_one_member() {
+        for strategy in Strategy::ALL {
+            for n in [1usize, 3, 90] {
+                let (router, _, mut rng) = router(strategy, &vec![2; n]);
+                for size in [1, 2, 7, 100, 1_000] {
+                    let keys: Vec<u64> = (0..size).collect();
+                    let portions = router.split_batch(T0, &keys, &mut rng);
+                    let mut items: Vec<_> = portions
+                        .iter()
+                        .flat_map(|p| p.items.iter().copied())
+                        .collect();
+                    items.sort_unstable();
+                    assert!(
+                        items.iter().copied().eq(0..keys.len()),
+                        "{strategy} {n} {size}"
+                    );
+                    assert!(
+                        portions
+                            .iter()
+                            .all(|p| p.items.is_sorted() && !p.items.is_empty())
+                    );
+                }
+                assert_eq!(router.stats().batches_routed, 5);
+            }
+        }
+    }
+
+    #[test]
+    fn capacity_and_work_in_flight_shape_the_portions() {
+        let keys = vec![0; 60];
+        for strategy in [Strategy::LeastLoaded, Strategy::P2c, Strategy::Adaptive] {
+            let (router, ids, mut rng) = router(strategy, &[10, 20, 30]);
+            let portions = router.split_batch(T0, &keys, &mut rng);
+            assert_eq!(sizes(&portions, &ids), [10, 20, 30], "{strategy}");
+            for _ in 0..30 {
+                assert!(router.start(ids[2]));
+            }
+            let portions = router.split_batch(T0, &keys, &mut rng);
+            assert_eq!(
+                sizes(&portions, &ids),
+                [15, 30, 15],
+                "levelled at 1.5 per share"
+            );
+        }
+        let (router, ids, mut rng) = router(Strategy::Weighted, &[10, 20, 30]);
+        let portions = router.split_batch(T0, &keys, &mut rng);
+        assert_eq!(sizes(&portions, &ids), [10, 20, 30]);
+    }
+
+    #[test]
+    fn remainders_are_spread_fairly() {
+        for strategy in [
+            Strategy::RoundRobin,
+            Strategy::Weighted,
+            Strategy::LeastLoaded,
+        ] {
+            let (router, ids, mut rng) = router(strategy, &[1; 3]);
+            let mut sum = vec![0; 3];
+            for _ in 0..3_000 {
+                // 4 over 3 members: one gets the second.
+                let portions = router.split_batch(T0, &[0; 4], &mut rng);
+                let sizes = sizes(&portions, &ids);
+                assert!(
+                    sizes.iter().all(|n| (1..=2).contains(n)),
+                    "{strategy}: {sizes:?}"
+                );
+                (0..3).for_each(|i| sum[i] += sizes[i]);
+            }
+            assert!(
+                sum.iter().all(|n| (3_850..4_150).contains(n)),
+                "{strategy}: {sum:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn keyed_strategies_split_as_they_pick() {
+        for strategy in [Strategy::Sticky, Strategy::Hash] {
+            let (router, _, mut rng) = router(strategy, &[1; 5]);
+            let keys: Vec<u64> = (0..300).map(|n| n % 40).collect();
+            let portions = router.split_batch(T0, &keys, &mut rng);
+            for portion in &portions {
+                for item in &portion.items {
+                    let picked = router.pick(T0, keys[*item], &mut rng).next();
+                    assert_eq!(picked, Some(portion.member), "{strategy}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_to_take_it_is_one_failure_and_an_empty_batch_none() {
+        for strategy in Strategy::ALL {
+            let (router, _, mut rng) = router(strategy, &[]);
+            assert!(router.split_batch(T0, &[], &mut rng).is_empty());
+            assert_eq!(router.stats().routing_failures, 0);
+            assert!(router.split_batch(T0, &[1, 2, 3], &mut rng).is_empty());
+            let stats = router.stats();
+            assert_eq!((stats.routing_failures, stats.batches_routed), (1, 0));
         }
     }
 }

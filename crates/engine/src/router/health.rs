@@ -19,7 +19,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::member::{Mark, MemberId, Slot, Window, float};
-use super::roster::{Ejection, Member, Roster, Router};
+use super::roster::{Member, Roster, Router};
+use super::view::Ejection;
 use crate::fault::Outcome;
 use crate::time::Time;
 
@@ -88,7 +89,7 @@ impl Router {
     #[inline]
     pub fn finish(&self, id: MemberId, now: Time, latency: Option<Duration>, outcome: Outcome) {
         let slot = self.slot(id);
-        if !slot.is_held_by(id) {
+        if !slot.has_attempt(id) {
             return;
         }
         let mut run = 0;
@@ -115,7 +116,7 @@ impl Router {
                 }
             }
         }
-        let ended = slot.end(id);
+        let ended = slot.end();
         if ended && run >= self.policy.run_min {
             self.suspect(id, now, run);
         }
@@ -124,12 +125,12 @@ impl Router {
     /// Ends an attempt that the member could not send: its own fault, not its peer's.
     pub fn unsent(&self, id: MemberId, now: Time) {
         let slot = self.slot(id);
-        if !slot.is_held_by(id) {
+        if !slot.has_attempt(id) {
             return;
         }
         let run = slot.note_unsent();
         self.counts().member_failures.fetch_add(1, Relaxed);
-        if slot.end(id) && run >= self.policy.send_failures {
+        if slot.end() && run >= self.policy.send_failures {
             self.eject_now(id, now, Why::SendFailures);
         }
     }
@@ -137,9 +138,9 @@ impl Router {
     /// Ends an attempt that nobody waits for any more, as Ignored; needs no clock.
     pub fn abandon(&self, id: MemberId) {
         let slot = self.slot(id);
-        if slot.is_held_by(id) {
+        if slot.has_attempt(id) {
             slot.note_ignored();
-            slot.end(id);
+            slot.end();
         }
     }
 
@@ -208,7 +209,11 @@ impl Router {
     /// Ejects the member at `at` if a person's mark and the cap allow it. The caller publishes.
     fn eject(&self, roster: &mut Roster, at: usize, now: Time, why: Why) -> bool {
         let present = roster.members.iter().filter(|m| !m.draining).count();
-        let out = roster.members.iter().filter(|m| m.ejection.is_some()).count();
+        let out = roster
+            .members
+            .iter()
+            .filter(|m| m.ejection.is_some())
+            .count();
         let member = &mut roster.members[at];
         let slot = self.slot(member.id);
         if member.mark != Mark::Auto || member.draining || member.ejection.is_some() {
@@ -243,7 +248,11 @@ impl Router {
             if now < ejection.until && !recovered {
                 continue;
             }
-            let Roster { members, warming_until, .. } = &mut *roster;
+            let Roster {
+                members,
+                warming_until,
+                ..
+            } = &mut *roster;
             members[at].ejection = None;
             self.start_afresh(&mut members[at], warming_until, now);
             self.counts().returns.fetch_add(1, Relaxed);
@@ -313,7 +322,9 @@ impl Router {
             if member.ejection.is_some() {
                 continue;
             }
-            member.strikes = member.strikes.saturating_sub(1);
+            if now.saturating_since(member.clean_since) >= self.policy.check_every {
+                member.strikes = member.strikes.saturating_sub(1);
+            }
             if self.window(member).attempts() >= self.policy.min_sample {
                 member.base = self.slot(member.id).tally();
             }
@@ -330,7 +341,9 @@ impl Router {
             .filter(|(_, m)| m.ejection.is_none() && m.mark == Mark::Auto && !m.draining)
             .map(|(at, m)| (at, self.window(m)))
             .collect();
-        let judged = counted.iter().filter(|(_, w)| w.attempts() >= self.policy.min_sample);
+        let judged = counted
+            .iter()
+            .filter(|(_, w)| w.attempts() >= self.policy.min_sample);
         let (at, own) = *judged.min_by(|a, b| ratio(a.1).total_cmp(&ratio(b.1)))?;
         let mut others = Window::default();
         for (_, window) in counted.iter().filter(|(other, _)| *other != at) {
@@ -381,8 +394,13 @@ impl<'a> Siblings<'a> {
 
     /// The longest latency of those that ever answered.
     fn slowest(&self, router: &Router, now: Time) -> Duration {
-        let known = self.slots.iter().filter(|slot| slot.replied_at() > Time::ZERO);
-        let nanos = known.map(|slot| slot.latency(now, router.decay)).fold(0.0, f32::max);
+        let known = self
+            .slots
+            .iter()
+            .filter(|slot| slot.replied_at() > Time::ZERO);
+        let nanos = known
+            .map(|slot| slot.latency(now, router.decay))
+            .fold(0.0, f32::max);
         Duration::from_secs_f64(f64::from(nanos) / 1e9)
     }
 }
@@ -413,4 +431,416 @@ fn push(roster: &mut Roster, event: HealthEvent) {
         roster.events.pop_front();
     }
     roster.events.push_back(event);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MemberSpec, RouterPolicy, Strategy};
+    use super::*;
+    use crate::rng::Rng;
+
+    const T0: Time = Time::from_millis(1_000);
+
+    struct Bench {
+        router: Router,
+        ids: Vec<MemberId>,
+        rng: Rng,
+        now: Time,
+    }
+
+    impl Bench {
+        fn new(members: usize, edit: impl FnOnce(&mut RouterPolicy)) -> Self {
+            let mut policy = RouterPolicy {
+                strategy: Strategy::RoundRobin,
+                slow_start: Duration::ZERO,
+                ..RouterPolicy::default()
+            };
+            edit(&mut policy);
+            let mut rng = Rng::seeded(4);
+            let router = Router::new(policy, &mut rng).unwrap();
+            let add = |n| router.add(T0, MemberSpec::named(format!("m{n}"))).unwrap();
+            let ids = (0..members).map(add).collect();
+            Self {
+                router,
+                ids,
+                rng,
+                now: T0,
+            }
+        }
+
+        fn attempt(&mut self, member: usize, outcome: Outcome) {
+            let id = self.ids[member];
+            assert!(self.router.start(id));
+            let took = Some(Duration::from_millis(10));
+            self.router.finish(id, self.now, took, outcome);
+        }
+
+        fn pass(&mut self, seconds: u64) -> Vec<HealthEvent> {
+            self.now = self.now + Duration::from_secs(seconds);
+            self.router.check(self.now)
+        }
+
+        fn usable(&self, member: usize) -> bool {
+            self.router.members(self.now)[member].usable
+        }
+    }
+
+    fn changes(events: &[HealthEvent]) -> Vec<(&str, &'static str)> {
+        let name = |change: &Change| match change {
+            Change::Ejected(ejection) => match ejection.why {
+                Why::SendFailures => "send failures",
+                Why::NoReplies => "no replies",
+                Why::Silence => "silence",
+                Why::ReplyRatio => "reply ratio",
+            },
+            Change::Returned { recovered: true } => "recovered",
+            Change::Returned { recovered: false } => "returned",
+        };
+        events
+            .iter()
+            .map(|e| (e.name.as_str(), name(&e.change)))
+            .collect()
+    }
+
+    #[test]
+    fn a_run_without_replies_ejects_before_any_pass() {
+        let mut b = Bench::new(2, |_| {});
+        for _ in 0..40 {
+            b.attempt(0, Outcome::Success);
+            b.attempt(1, Outcome::Success);
+        }
+        let began = b.now;
+        let mut failures = 0;
+        while b.usable(1) {
+            b.now = b.now + Duration::from_millis(1);
+            b.attempt(0, Outcome::Success);
+            b.attempt(1, Outcome::Failure);
+            failures += 1;
+            assert!(failures < 100);
+        }
+        assert_eq!(
+            failures, 5,
+            "siblings answer nearly always: the smallest run is enough"
+        );
+        assert!(b.now.saturating_since(began) < Duration::from_secs(1));
+        assert!((0..20).all(|k| b.router.pick(b.now, k, &mut b.rng).next() == Some(b.ids[0])));
+        assert_eq!(changes(&b.pass(0)), [("m1", "no replies")]);
+        assert!(b.pass(0).is_empty(), "told once");
+    }
+
+    #[test]
+    fn failures_that_siblings_share_eject_nobody() {
+        let mut b = Bench::new(3, |_| {});
+        // Nine of ten peers behind every member are dead.
+        for n in 0..3_000 {
+            let outcome = if n % 10 == 0 {
+                Outcome::Success
+            } else {
+                Outcome::Failure
+            };
+            for member in 0..3 {
+                b.attempt(member, outcome);
+            }
+            b.now = b.now + Duration::from_millis(10);
+            if n % 100 == 0 {
+                assert!(b.pass(0).is_empty(), "after {n}");
+            }
+        }
+        // All dead: nobody answers, so nobody is to blame.
+        for _ in 0..2_000 {
+            (0..3).for_each(|member| b.attempt(member, Outcome::Failure));
+        }
+        assert!(b.pass(30).is_empty());
+        assert_eq!(b.router.stats().ejections, 0);
+    }
+
+    #[test]
+    fn the_run_that_convicts_grows_as_siblings_fail_more() {
+        for (ratio, run) in [(1.0, 2), (0.95, 5), (0.5, 20), (0.1, 132)] {
+            assert_eq!(improbable_run(ratio), run, "at {ratio}");
+        }
+        assert_eq!(improbable_run(0.0), 138_149);
+    }
+
+    #[test]
+    fn own_send_failures_eject_at_once() {
+        let mut b = Bench::new(2, |p| p.send_failures = 3);
+        let unsent = |b: &Bench| {
+            assert!(b.router.start(b.ids[0]));
+            b.router.unsent(b.ids[0], b.now);
+        };
+        unsent(&b);
+        unsent(&b);
+        b.attempt(0, Outcome::Success);
+        unsent(&b);
+        unsent(&b);
+        assert!(b.usable(0), "a reply between ends the run");
+        unsent(&b);
+        assert!(!b.usable(0));
+        assert_eq!(changes(&b.pass(0)), [("m0", "send failures")]);
+        let view = &b.router.members(b.now)[0];
+        assert_eq!((view.unsent, view.started, view.in_flight), (5, 6, 0));
+    }
+
+    #[test]
+    fn a_low_reply_ratio_is_found_by_the_pass() {
+        // (replies of 40 by the suspect, by each sibling, ejected)
+        let cases = [
+            (40, 40, false),
+            (21, 40, false),
+            (19, 40, true),
+            (9, 20, true),
+            (0, 0, false),
+        ];
+        for (own, theirs, ejected) in cases {
+            let mut b = Bench::new(3, |p| p.run_min = 1_000);
+            b.pass(0);
+            for n in 0..40 {
+                // Spread out, so that no run convicts first.
+                let answers = |k: u32| (n * k) / 40 != ((n + 1) * k) / 40;
+                for (member, k) in [(0, own), (1, theirs), (2, theirs)] {
+                    let outcome = if answers(k) {
+                        Outcome::Success
+                    } else {
+                        Outcome::Failure
+                    };
+                    b.attempt(member, outcome);
+                }
+            }
+            assert!(b.pass(29).is_empty(), "not before the pass is due");
+            let events = b.pass(1);
+            let expected: &[_] = if ejected {
+                &[("m0", "reply ratio")]
+            } else {
+                &[]
+            };
+            assert_eq!(changes(&events), expected, "{own} beside {theirs}");
+        }
+    }
+
+    #[test]
+    fn small_samples_wait_for_the_next_pass() {
+        let mut b = Bench::new(2, |p| p.run_min = 1_000);
+        b.pass(0);
+        for round in 0..2 {
+            for n in 0..12 {
+                b.attempt(
+                    0,
+                    if n % 4 == 0 {
+                        Outcome::Success
+                    } else {
+                        Outcome::Failure
+                    },
+                );
+                b.attempt(1, Outcome::Success);
+            }
+            let events = b.pass(30);
+            assert_eq!(events.len(), round, "12 are too few, 24 are not");
+        }
+    }
+
+    #[test]
+    fn a_member_that_swallows_work_is_found_before_timeouts() {
+        let mut b = Bench::new(2, |_| {});
+        for _ in 0..50 {
+            b.attempt(0, Outcome::Success);
+            b.attempt(1, Outcome::Success);
+        }
+        b.pass(0);
+        let died = b.now;
+        // Member 1 takes 20 attempts a second and answers none; nothing times out for 5 s.
+        while b.usable(1) {
+            b.now = b.now + Duration::from_millis(50);
+            b.attempt(0, Outcome::Success);
+            assert!(b.router.start(b.ids[1]));
+            if b.router.next_wakeup() <= b.now {
+                let events = b.router.check(b.now);
+                assert!(events.is_empty() || changes(&events) == [("m1", "silence")]);
+            }
+            assert!(b.now < died + Duration::from_secs(3));
+        }
+        let took = b.now.saturating_since(died);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+
+    #[test]
+    fn slow_or_idle_or_abandoned_is_not_silent() {
+        let mut b = Bench::new(2, |_| {});
+        b.pass(0);
+        // Siblings take half a second: 2 s without a reply are nothing.
+        for _ in 0..10 {
+            for member in 0..2 {
+                let id = b.ids[member];
+                assert!(b.router.start(id));
+                b.router.finish(
+                    id,
+                    b.now,
+                    Some(Duration::from_millis(500)),
+                    Outcome::Success,
+                );
+            }
+        }
+        for _ in 0..20 {
+            assert!(b.router.start(b.ids[1]));
+        }
+        for _ in 0..8 {
+            b.now = b.now + Duration::from_millis(250);
+            b.attempt(0, Outcome::Success);
+            assert!(b.router.check(b.now).is_empty());
+        }
+        // Those 20 are given up; nothing more is asked of it for an hour.
+        for _ in 0..20 {
+            b.router.abandon(b.ids[1]);
+        }
+        for _ in 0..3_600 {
+            b.attempt(0, Outcome::Success);
+            assert!(b.pass(1).is_empty());
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_cap_are_out_and_denials_count() {
+        let mut b = Bench::new(4, |p| p.panic_below = 0.0);
+        for _ in 0..40 {
+            (0..4).for_each(|member| b.attempt(member, Outcome::Success));
+        }
+        for _ in 0..200 {
+            b.attempt(0, Outcome::Success);
+            (1..4).for_each(|member| b.attempt(member, Outcome::Failure));
+        }
+        let out = (0..4).filter(|member| !b.usable(*member)).count();
+        assert_eq!(out, 2, "half of four");
+        let stats = b.router.stats();
+        assert_eq!(stats.ejections, 2);
+        assert!(stats.ejections_denied >= 1);
+
+        let b = Bench::new(1, |_| {});
+        for _ in 0..10 {
+            assert!(b.router.start(b.ids[0]));
+            b.router.unsent(b.ids[0], b.now);
+        }
+        assert!(b.usable(0), "the only one is never ejected");
+    }
+
+    #[test]
+    fn holds_double_and_wear_off() {
+        let mut b = Bench::new(2, |_| {});
+        let mut holds = Vec::new();
+        for _ in 0..6 {
+            for _ in 0..5 {
+                assert!(b.router.start(b.ids[0]));
+                b.router.unsent(b.ids[0], b.now);
+            }
+            let ejection = b.router.members(b.now)[0].ejection.unwrap();
+            holds.push(ejection.until.saturating_since(b.now).as_secs());
+            b.now = ejection.until - Duration::from_nanos(1);
+            b.router.check(b.now);
+            assert!(!b.usable(0));
+            assert!(b.router.next_wakeup() <= ejection.until);
+            b.now = ejection.until;
+            assert!(changes(&b.router.check(b.now)).contains(&("m0", "returned")));
+            assert!(b.usable(0));
+        }
+        assert_eq!(holds, [30, 60, 120, 240, 300, 300]);
+        for _ in 0..10 {
+            b.pass(30);
+        }
+        for _ in 0..5 {
+            assert!(b.router.start(b.ids[0]));
+            b.router.unsent(b.ids[0], b.now);
+        }
+        let ejection = b.router.members(b.now)[0].ejection.unwrap();
+        assert_eq!(
+            ejection.until.saturating_since(b.now).as_secs(),
+            30,
+            "worn off"
+        );
+    }
+
+    #[test]
+    fn late_replies_bring_a_member_back_early() {
+        let mut b = Bench::new(2, |_| {});
+        for _ in 0..30 {
+            assert!(b.router.start(b.ids[0]));
+        }
+        for _ in 0..5 {
+            assert!(b.router.start(b.ids[0]));
+            b.router.unsent(b.ids[0], b.now);
+        }
+        assert!(!b.usable(0));
+        b.attempt(1, Outcome::Success);
+        b.pass(1);
+        for n in 0..30 {
+            b.router.finish(b.ids[0], b.now, None, Outcome::Success);
+            if n == 10 {
+                b.pass(0);
+                assert!(!b.usable(0), "eleven replies are too few");
+            }
+        }
+        assert_eq!(changes(&b.pass(0)), [("m0", "recovered")]);
+        assert!(b.usable(0));
+    }
+
+    #[test]
+    fn in_a_panic_ejections_are_ignored_and_marks_are_not() {
+        use super::super::Mark;
+        let b = Bench::new(4, |_| {});
+        for member in [0, 1] {
+            for _ in 0..5 {
+                assert!(b.router.start(b.ids[member]));
+                b.router.unsent(b.ids[member], b.now);
+            }
+        }
+        assert!(!b.usable(0) && !b.usable(1) && !b.router.stats().panicking);
+        b.router.mark(b.ids[2], Mark::Down, b.now).unwrap();
+        assert!(b.router.stats().panicking, "one of four is healthy");
+        let usable: Vec<_> = (0..4).map(|member| b.usable(member)).collect();
+        assert_eq!(usable, [true, true, false, true]);
+        b.router.mark(b.ids[2], Mark::Up, b.now).unwrap();
+        let usable: Vec<_> = (0..4).map(|member| b.usable(member)).collect();
+        assert_eq!(usable, [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_member_marked_up_is_never_ejected() {
+        use super::super::Mark;
+        let mut b = Bench::new(2, |_| {});
+        b.router.mark(b.ids[0], Mark::Up, b.now).unwrap();
+        for _ in 0..100 {
+            assert!(b.router.start(b.ids[0]));
+            b.router.unsent(b.ids[0], b.now);
+            b.attempt(1, Outcome::Success);
+            b.attempt(0, Outcome::Failure);
+        }
+        b.pass(30);
+        assert!(b.usable(0));
+        assert_eq!(b.router.stats().ejections, 0);
+    }
+
+    #[test]
+    fn outcomes_move_the_right_counts() {
+        let mut b = Bench::new(2, |_| {});
+        let outcomes = [
+            Outcome::Success,
+            Outcome::Slow,
+            Outcome::RateLimited(Duration::from_secs(9_999)),
+            Outcome::Failure,
+            Outcome::Ignored,
+        ];
+        for outcome in outcomes {
+            b.attempt(0, outcome);
+        }
+        let view = &b.router.members(b.now)[0];
+        assert_eq!(
+            (view.started, view.failed, view.ignored, view.in_flight),
+            (5, 1, 1, 0)
+        );
+        // A pause is believed up to a cap.
+        assert!(
+            (299..=300).contains(&view.latency.as_secs()),
+            "{:?}",
+            view.latency
+        );
+        assert_eq!(b.router.stats().member_failures, 1);
+    }
 }

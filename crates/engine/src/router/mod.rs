@@ -18,10 +18,12 @@ mod policy;
 mod roster;
 mod snapshot;
 mod sticky;
+mod view;
 
 pub use batch::Portion;
 pub use candidates::Candidates;
 pub use health::{Change, HealthEvent, Why};
 pub use member::{MEMBERS_MAX, Mark, MemberId, MemberSpec};
 pub use policy::{RouterPolicy, Strategy, UnknownStrategy};
-pub use roster::{Ejection, MemberError, MemberView, Router, RouterStats};
+pub use roster::Router;
+pub use view::{Ejection, MemberError, MemberView, RouterStats};

@@ -178,7 +178,12 @@ impl RouterPolicy {
         within("panic_below", self.panic_below, 0.0, 1.0)?;
         span_within("slow_start", self.slow_start, Duration::ZERO, DAY)?;
         span_within("latency_seed", self.latency_seed, Duration::ZERO, DAY)?;
-        span_within("latency_half_life", self.latency_half_life, Duration::from_millis(1), DAY)?;
+        span_within(
+            "latency_half_life",
+            self.latency_half_life,
+            Duration::from_millis(1),
+            DAY,
+        )?;
         span_within("failure_penalty", self.failure_penalty, Duration::ZERO, DAY)?;
         within("load_bound", self.load_bound, 1.0, 1_000.0)?;
         within("sticky_keys", self.sticky_keys, 8, 1 << 24)
@@ -210,10 +215,13 @@ mod tests {
             ("run_min", |p| p.run_min = 1),
             ("send_failures", |p| p.send_failures = 0),
             ("hold", |p| p.hold = Duration::ZERO),
-            ("hold_max", |p| p.hold_max = Duration::from_secs(1)),
+            ("hold", |p| p.hold = Duration::from_secs(301)),
+            ("hold_max", |p| p.hold_max = Duration::MAX),
             ("ejected_max", |p| p.ejected_max = 1.5),
             ("panic_below", |p| p.panic_below = -0.1),
-            ("latency_half_life", |p| p.latency_half_life = Duration::ZERO),
+            ("latency_half_life", |p| {
+                p.latency_half_life = Duration::ZERO
+            }),
             ("load_bound", |p| p.load_bound = 0.9),
             ("load_bound", |p| p.load_bound = f32::INFINITY),
             ("slow_start", |p| p.slow_start = Duration::MAX),

@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use thiserror::Error;
-
-use super::health::{HealthEvent, Why};
+use super::health::HealthEvent;
 use super::member::{MEMBERS_MAX, Mark, MemberId, MemberSpec, Phase, SLOTS, Slot, Tally, float};
 use super::policy::{RouterPolicy, Strategy};
 use super::snapshot::{Current, Snapshot};
 use super::sticky::StickyTable;
+use super::view::{Ejection, MemberError, MemberView, RouterStats};
 use crate::policy::PolicyError;
 use crate::rng::{Rng, mix64};
 use crate::time::Time;
@@ -84,6 +83,8 @@ pub(super) struct Member {
     pub(super) ejection: Option<Ejection>,
     /// Ejections that are held against it.
     pub(super) strikes: u32,
+    /// Since when nothing was held against it.
+    pub(super) clean_since: Time,
     /// Where the comparison of reply ratios began to count.
     pub(super) base: Tally,
     pub(super) tick: Tick,
@@ -118,106 +119,6 @@ impl Totals {
         self.unsent += grown(now.unsent, self.seen.unsent);
         self.seen = now;
     }
-}
-
-/// Why and until when a member is out of use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ejection {
-    /// What spoke against it.
-    pub why: Why,
-    /// When it is taken back, if it does not recover earlier.
-    pub until: Time,
-}
-
-/// A member at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemberView {
-    /// Its id.
-    pub id: MemberId,
-    /// Its name.
-    pub name: String,
-    /// Preference over the others.
-    pub weight: u32,
-    /// Size relative to the others.
-    pub capacity: u32,
-    /// What a person decided.
-    pub mark: Mark,
-    /// Whether it takes nothing new; it may be removed without loss when `in_flight` is 0.
-    pub draining: bool,
-    /// Whether it can be chosen now.
-    pub usable: bool,
-    /// Set while health keeps it out (in a panic it is usable all the same).
-    pub ejection: Option<Ejection>,
-    /// Attempts that began and have not ended.
-    pub in_flight: u32,
-    /// Attempts that began.
-    pub started: u64,
-    /// Attempts without a reply.
-    pub failed: u64,
-    /// Attempts that say nothing about the member.
-    pub ignored: u64,
-    /// Attempts that the member itself could not send.
-    pub unsent: u64,
-    /// Share of recent attempts that got a reply, `0.0..=1.0`.
-    pub reply_ratio: f32,
-    /// The latency estimate.
-    pub latency: Duration,
-    /// The part of its share that it takes, below 1.0 in the slow start.
-    pub warmth: f32,
-}
-
-/// The router's counts since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RouterStats {
-    /// Attempts that were begun with a member.
-    pub requests_routed: u64,
-    /// Batches that were split.
-    pub batches_routed: u64,
-    /// Picks and batches that found no member.
-    pub routing_failures: u64,
-    /// Attempts that a member did not answer, or could not send.
-    pub member_failures: u64,
-    /// Attempts in flight, removed members' included.
-    pub in_flight: u64,
-    /// Members that health threw out.
-    pub ejections: u64,
-    /// Ejections that the cap forbade.
-    pub ejections_denied: u64,
-    /// Ejected members that were taken back.
-    pub returns: u64,
-    /// Whether so few are usable that ejections are ignored.
-    pub panicking: bool,
-    /// Keys that `sticky` keeps.
-    pub sticky_kept: u64,
-    /// Keys that `sticky` gave up for want of room.
-    pub sticky_evicted: u64,
-    /// Time that callers say they spent routing.
-    pub routing_time: Duration,
-    /// Times that they measured it.
-    pub routing_samples: u64,
-}
-
-/// Why the set of members did not change.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum MemberError {
-    /// There are 255 members, or too many removed ones still have work in flight.
-    #[error("the router has no free place: {MEMBERS_MAX} members at most")]
-    Full,
-    /// A member has this name.
-    #[error("a member is called {0:?} already")]
-    Duplicate(String),
-    /// The id means nobody (any more).
-    #[error("there is no member {0}")]
-    Unknown(MemberId),
-    /// A weight or capacity of 0 or above 65,535.
-    #[error("{what} is {value}; it must be between 1 and 65535 (to stop traffic, drain or mark)")]
-    Range {
-        /// `weight` or `capacity`.
-        what: &'static str,
-        /// What was asked for.
-        value: u32,
-    },
 }
 
 impl Router {
@@ -267,7 +168,11 @@ impl Router {
             return Err(MemberError::Full);
         }
         let reusable = |slot: &u8| self.slots[usize::from(*slot)].is_reusable();
-        let at = roster.free.iter().position(reusable).ok_or(MemberError::Full)?;
+        let at = roster
+            .free
+            .iter()
+            .position(reusable)
+            .ok_or(MemberError::Full)?;
         let slot = roster.free.remove(at).ok_or(MemberError::Full)?;
         let warm = !self.policy.slow_start.is_zero() && self.routed(&roster) > 0;
         let latency = self.typical_latency(&roster, now);
@@ -291,9 +196,17 @@ impl Router {
             draining: false,
             ejection: None,
             strikes: 0,
+            clean_since: now,
             base: tally,
-            tick: Tick { at: now, started: tally.started, excused: 0 },
-            totals: Totals { seen: tally, ..Totals::default() },
+            tick: Tick {
+                at: now,
+                started: tally.started,
+                excused: 0,
+            },
+            totals: Totals {
+                seen: tally,
+                ..Totals::default()
+            },
         });
         self.publish(&mut roster);
         Ok(id)
@@ -395,7 +308,11 @@ impl Router {
 
     /// The member called `name`.
     pub fn find(&self, name: &str) -> Option<MemberId> {
-        self.roster().members.iter().find(|m| m.name == name).map(|m| m.id)
+        self.roster()
+            .members
+            .iter()
+            .find(|m| m.name == name)
+            .map(|m| m.id)
     }
 
     /// All members, in the order in which they were added.
@@ -429,7 +346,10 @@ impl Router {
 
     /// Attempts in flight over all members, counted from the slots, removed members' included.
     pub fn in_flight(&self) -> u64 {
-        self.slots.iter().map(|slot| u64::from(slot.in_flight())).sum()
+        self.slots
+            .iter()
+            .map(|slot| u64::from(slot.in_flight()))
+            .sum()
     }
 
     /// The counts since the router was made.
@@ -477,7 +397,9 @@ impl Router {
 
     #[inline]
     pub(super) fn only_member(&self) -> Option<MemberId> {
-        u16::try_from(self.only.load(Acquire)).ok().map(MemberId::from_bits)
+        u16::try_from(self.only.load(Acquire))
+            .ok()
+            .map(MemberId::from_bits)
     }
 
     /// Takes `n` turns of the strategies that go in turn, and returns the first.
@@ -501,8 +423,13 @@ impl Router {
         slot.absolve();
         let tally = slot.tally();
         let excused = tally.ignored.wrapping_add(tally.unsent);
+        member.clean_since = now;
         member.base = tally;
-        member.tick = Tick { at: now, started: tally.started, excused };
+        member.tick = Tick {
+            at: now,
+            started: tally.started,
+            excused,
+        };
         if !self.policy.slow_start.is_zero() {
             slot.warm(Some(now));
             *warming_until = now + self.policy.slow_start;
@@ -545,7 +472,11 @@ impl Router {
         edit: impl FnOnce(&mut Member, &Slot, &mut Time),
     ) -> Result<(), MemberError> {
         let mut roster = self.roster();
-        let Roster { members, warming_until, .. } = &mut *roster;
+        let Roster {
+            members,
+            warming_until,
+            ..
+        } = &mut *roster;
         let member = members.iter_mut().find(|m| m.id == id);
         let member = member.ok_or(MemberError::Unknown(id))?;
         edit(member, self.slot(id), warming_until);
@@ -602,4 +533,276 @@ fn in_range(what: &'static str, value: u32) -> Result<(), MemberError> {
 fn seed(name: &str) -> u64 {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     mix64(name.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Outcome;
+
+    const T0: Time = Time::from_millis(1_000);
+
+    fn router() -> (Router, Rng) {
+        let mut rng = Rng::seeded(1);
+        (Router::new(RouterPolicy::default(), &mut rng).unwrap(), rng)
+    }
+
+    fn add(router: &Router, name: &str) -> MemberId {
+        router.add(T0, MemberSpec::named(name)).unwrap()
+    }
+
+    #[test]
+    fn a_bad_policy_makes_no_router() {
+        let policy = RouterPolicy {
+            run_min: 0,
+            ..RouterPolicy::default()
+        };
+        let error = Router::new(policy, &mut Rng::seeded(1)).unwrap_err();
+        assert_eq!(error.field, "run_min");
+    }
+
+    #[test]
+    fn bad_members_are_refused_by_name() {
+        let (router, _) = router();
+        let id = add(&router, "a");
+        let again = router.add(T0, MemberSpec::named("a"));
+        assert_eq!(again, Err(MemberError::Duplicate("a".into())));
+        for (weight, capacity, what) in
+            [(0, 1, "weight"), (1, 0, "capacity"), (65_536, 1, "weight")]
+        {
+            let spec = MemberSpec {
+                name: "b".into(),
+                weight,
+                capacity,
+            };
+            match router.add(T0, spec) {
+                Err(MemberError::Range { what: named, .. }) => assert_eq!(named, what),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(
+            router.set_weight(id, 0),
+            Err(MemberError::Range { .. })
+        ));
+        assert!(matches!(
+            router.set_capacity(id, 70_000),
+            Err(MemberError::Range { .. })
+        ));
+        router.remove(id).unwrap();
+        let gone = Err(MemberError::Unknown(id));
+        assert_eq!(router.remove(id), Err(MemberError::Unknown(id)));
+        assert_eq!(router.drain(id), gone);
+        assert_eq!(router.resume(id, T0), gone);
+        assert_eq!(router.mark(id, Mark::Up, T0), gone);
+        assert_eq!(router.set_weight(id, 1), gone);
+    }
+
+    #[test]
+    fn the_set_is_bounded_and_slots_return() {
+        let (router, _) = router();
+        let ids: Vec<_> = (0..MEMBERS_MAX)
+            .map(|n| add(&router, &format!("m{n}")))
+            .collect();
+        assert_eq!(
+            router.add(T0, MemberSpec::named("x")),
+            Err(MemberError::Full)
+        );
+        // A removed member with work in flight keeps its slot.
+        assert!(router.start(ids[0]));
+        assert_eq!(router.remove(ids[0]), Ok(1));
+        let next = add(&router, "y");
+        assert_ne!(next.slot(), ids[0].slot());
+        router.remove(ids[1]).unwrap();
+        let other = add(&router, "z");
+        assert_ne!(other.slot(), ids[0].slot());
+        router.remove(ids[2]).unwrap();
+        router.finish(ids[0], T0, None, Outcome::Success);
+        let last = add(&router, "w");
+        assert_eq!(last.slot(), ids[0].slot(), "first out, first in");
+        assert_ne!(last, ids[0]);
+    }
+
+    #[test]
+    fn an_old_id_never_reaches_the_slot_s_next_member() {
+        let (router, mut rng) = router();
+        let keep = add(&router, "keep");
+        let mut old = Vec::new();
+        for n in 0..2_000 {
+            let id = add(&router, &format!("m{n}"));
+            assert!(!old.contains(&id), "{id} was used before");
+            old.push(id);
+            router.remove(id).unwrap();
+            assert!(!router.start(id));
+            router.finish(id, T0, None, Outcome::Failure);
+        }
+        let id = add(&router, "new");
+        for stale in old {
+            router.finish(stale, T0, None, Outcome::Failure);
+            router.abandon(stale);
+            router.unsent(stale, T0);
+        }
+        let offered: Vec<_> = router.pick(T0, 0, &mut rng).collect();
+        assert_eq!(offered.len(), 2);
+        assert!(offered.contains(&keep) && offered.contains(&id));
+        let views = router.members(T0);
+        assert!(
+            views
+                .iter()
+                .all(|m| (m.started, m.failed, m.ignored) == (0, 0, 0))
+        );
+        assert_eq!(router.stats().member_failures, 0);
+    }
+
+    #[test]
+    fn draining_takes_nothing_new_and_finishes_what_it_has() {
+        let (router, mut rng) = router();
+        let (a, b) = (add(&router, "a"), add(&router, "b"));
+        assert!(router.start(a));
+        router.drain(a).unwrap();
+        for key in 0..50 {
+            assert_eq!(router.pick(T0, key, &mut rng).collect::<Vec<_>>(), [b]);
+        }
+        assert!(!router.start(a), "a candidate from before the drain");
+        let view = |name: &str| {
+            let all = router.members(T0);
+            all.into_iter().find(|m| m.name == name).unwrap()
+        };
+        assert_eq!(
+            (view("a").in_flight, view("a").draining, view("a").usable),
+            (1, true, false)
+        );
+        for minutes in 0..100 {
+            router.check(T0 + Duration::from_secs(60 * minutes));
+        }
+        assert!(view("a").draining, "no timer ends a drain");
+        router.finish(a, T0, None, Outcome::Success);
+        assert_eq!(view("a").in_flight, 0);
+        router.resume(a, T0).unwrap();
+        assert!(view("a").usable && router.start(a));
+    }
+
+    #[test]
+    fn removal_reports_what_is_left_and_keeps_the_totals() {
+        let (router, _) = router();
+        let a = add(&router, "a");
+        for _ in 0..5 {
+            assert!(router.start(a));
+        }
+        router.finish(a, T0, None, Outcome::Success);
+        assert_eq!(router.remove(a), Ok(4));
+        assert_eq!(
+            (router.stats().requests_routed, router.stats().in_flight),
+            (5, 4)
+        );
+        for _ in 0..4 {
+            router.abandon(a);
+        }
+        assert_eq!(router.in_flight(), 0);
+    }
+
+    #[test]
+    fn marks_are_sticky() {
+        let (router, mut rng) = router();
+        let (a, b) = (add(&router, "a"), add(&router, "b"));
+        router.mark(a, Mark::Down, T0).unwrap();
+        for minutes in 0..200 {
+            let now = T0 + Duration::from_secs(60 * minutes);
+            router.check(now);
+            assert_eq!(router.pick(now, minutes, &mut rng).next(), Some(b));
+        }
+        router.mark(b, Mark::Down, T0).unwrap();
+        assert_eq!(
+            router.pick(T0, 0, &mut rng).next(),
+            None,
+            "not even in a panic"
+        );
+        assert!(router.stats().panicking);
+        router.mark(a, Mark::Auto, T0).unwrap();
+        assert_eq!(router.pick(T0, 0, &mut rng).next(), Some(a));
+        assert_eq!(router.members(T0)[1].mark, Mark::Down);
+    }
+
+    #[test]
+    fn weights_and_strategies_change_at_once() {
+        let mut rng = Rng::seeded(1);
+        let policy = RouterPolicy {
+            strategy: Strategy::Weighted,
+            ..RouterPolicy::default()
+        };
+        let router = Router::new(policy, &mut rng).unwrap();
+        let (a, _) = (add(&router, "a"), add(&router, "b"));
+        let hits = |rng: &mut Rng| {
+            (0..60)
+                .filter(|k| router.pick(T0, *k, rng).next() == Some(a))
+                .count()
+        };
+        assert_eq!(hits(&mut rng), 30);
+        router.set_weight(a, 3).unwrap();
+        assert_eq!(hits(&mut rng), 45);
+        router.set_capacity(a, 3).unwrap();
+        assert_eq!(hits(&mut rng), 54);
+        router.set_strategy(Strategy::RoundRobin);
+        assert_eq!(router.strategy(), Strategy::RoundRobin);
+        assert_eq!(hits(&mut rng), 30);
+    }
+
+    #[test]
+    fn members_added_before_any_traffic_begin_warm() {
+        let (router, _) = router();
+        let a = add(&router, "a");
+        add(&router, "b");
+        assert!(router.members(T0).iter().all(|m| m.warmth >= 1.0));
+        assert!(router.start(a));
+        add(&router, "c");
+        assert!((router.members(T0)[2].warmth - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_new_member_is_taken_to_be_like_its_siblings() {
+        let (router, _) = router();
+        let a = add(&router, "a");
+        assert_eq!(
+            router.members(T0)[0].latency,
+            Duration::from_millis(30),
+            "the seed"
+        );
+        for _ in 0..2 {
+            assert!(router.start(a));
+            router.finish(a, T0, Some(Duration::from_secs(2)), Outcome::Success);
+        }
+        add(&router, "b");
+        let latency = router.members(T0)[1].latency;
+        assert!((1_990..2_010).contains(&latency.as_millis()), "{latency:?}");
+    }
+
+    #[test]
+    fn found_by_name_and_timed_by_callers() {
+        let (router, _) = router();
+        let a = add(&router, "a");
+        assert_eq!((router.find("a"), router.find("b")), (Some(a), None));
+        router.note_routing_time(Duration::from_nanos(40));
+        router.note_routing_time(Duration::from_nanos(60));
+        let stats = router.stats();
+        assert_eq!(
+            (stats.routing_time.as_nanos(), stats.routing_samples),
+            (100, 2)
+        );
+    }
+
+    #[test]
+    fn shares_of_the_largest_members_do_not_overflow() {
+        let (router, mut rng) = router();
+        for name in ["a", "b"] {
+            let spec = MemberSpec {
+                name: name.into(),
+                weight: 65_535,
+                capacity: 65_535,
+            };
+            router.add(T0, spec).unwrap();
+        }
+        for strategy in Strategy::ALL {
+            router.set_strategy(strategy);
+            assert_eq!(router.pick(T0, 0, &mut rng).count(), 2);
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! thread that stops choosing keeps at most [`KEPT`] old snapshots alive; a thread that is being
 //! torn down reads the `ArcSwap` itself.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -77,7 +77,12 @@ impl Snapshot {
                 positions[id.index()] = position;
                 let pace = (u64::from(least) << 20) / u64::from(share.max(1));
                 let pace = u32::try_from(pace.max(1)).unwrap_or(u32::MAX);
-                Entry { id, share, pace, seed }
+                Entry {
+                    id,
+                    share,
+                    pace,
+                    seed,
+                }
             })
             .collect();
         let share_sum = entries.iter().map(|e| u64::from(e.share)).sum();
@@ -206,8 +211,8 @@ fn next_stamp() -> u64 {
 const KEPT: usize = 8;
 
 thread_local! {
-    static LAST_READ: RefCell<[Option<Arc<Snapshot>>; KEPT]> =
-        const { RefCell::new([const { None }; KEPT]) };
+    static LAST_READ: [Cell<Option<Arc<Snapshot>>>; KEPT] =
+        const { [const { Cell::new(None) }; KEPT] };
 }
 
 /// The current snapshot of one router.
@@ -239,20 +244,20 @@ impl Current {
 
     /// Hands the current snapshot to `read`.
     #[inline]
-    pub(super) fn with<R>(&self, mut read: impl FnMut(&Snapshot) -> R) -> R {
+    pub(super) fn with<R>(&self, read: impl FnOnce(&Snapshot) -> R) -> R {
         let stamp = self.stamp.load(Acquire);
-        let kept = LAST_READ.try_with(|kept| {
-            let mut kept = kept.try_borrow_mut().ok()?;
-            let place = &mut kept[self.place % KEPT];
-            if place.as_ref().is_none_or(|snapshot| snapshot.stamp != stamp) {
-                *place = Some(self.snapshot.load_full());
-            }
-            place.as_deref().map(&mut read)
-        });
-        match kept {
-            Ok(Some(answer)) => answer,
-            _ => read(&self.snapshot.load()),
-        }
+        // Taken out while it is read, so that a read within a read finds the place empty.
+        let kept = LAST_READ.try_with(|places| places[self.place % KEPT].take());
+        let snapshot = match kept {
+            Ok(Some(snapshot)) if snapshot.stamp == stamp => snapshot,
+            _ => self.snapshot.load_full(),
+        };
+        let answer = read(&snapshot);
+        // An error means that the thread is ending: the snapshot is dropped with the closure.
+        LAST_READ
+            .try_with(move |places| places[self.place % KEPT].set(Some(snapshot)))
+            .ok();
+        answer
     }
 }
 
@@ -278,7 +283,10 @@ mod tests {
         assert_eq!(s.len(), 7, "reduced by the common divisor");
         assert_eq!([turns(&s, 0), turns(&s, 1), turns(&s, 2)], [5, 1, 1]);
         let s = snapshot(Strategy::Weighted, &[100, 99]).schedule;
-        assert!(s.windows(2).filter(|w| w[0] == w[1]).count() <= 2, "alternates");
+        assert!(
+            s.windows(2).filter(|w| w[0] == w[1]).count() <= 2,
+            "alternates"
+        );
         for strategy in [Strategy::RoundRobin, Strategy::Hash] {
             assert!(snapshot(strategy, &[5, 1]).schedule.is_empty());
         }
@@ -320,7 +328,9 @@ mod tests {
         let s = snapshot(Strategy::Hash, &shares);
         let mut had = [0u32; 3];
         for key in 0..40_000u64 {
-            let best = (0..3).max_by_key(|i| s.affinity(&s.entries[*i], mix64(key))).unwrap();
+            let best = (0..3)
+                .max_by_key(|i| s.affinity(&s.entries[*i], mix64(key)))
+                .unwrap();
             had[best] += 1;
         }
         for (had, share) in had.iter().zip(shares) {
@@ -339,10 +349,19 @@ mod tests {
             let part = turns(&before.table, position) as f64 / (due * f64::from(*share));
             assert!((0.9..1.1).contains(&part), "{position}: {part}");
         }
-        let mut members: Vec<_> = before.entries.iter().map(|e| (e.id, e.share, e.seed)).collect();
+        let mut members: Vec<_> = before
+            .entries
+            .iter()
+            .map(|e| (e.id, e.share, e.seed))
+            .collect();
         members.pop();
         let after = Snapshot::new(Strategy::Hash, &members, Time::ZERO);
-        let moved = before.table.iter().zip(&*after.table).filter(|(a, b)| a != b).count();
+        let moved = before
+            .table
+            .iter()
+            .zip(&*after.table)
+            .filter(|(a, b)| a != b)
+            .count();
         assert!(moved < 65_537 / 20, "{moved} of 65537 entries moved");
     }
 
@@ -357,7 +376,11 @@ mod tests {
             }
             for current in &currents {
                 assert_eq!(current.with(|s| s.entries.len()), round);
-                assert_eq!(current.with(|s| s.entries.len()), round, "from the thread's copy");
+                assert_eq!(
+                    current.with(|s| s.entries.len()),
+                    round,
+                    "from the thread's copy"
+                );
             }
         }
     }

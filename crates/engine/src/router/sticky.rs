@@ -73,7 +73,9 @@ impl StickyTable {
 
     /// Two threads may have given one key two places: the first place counts for both.
     fn settle(&self, bucket: &[AtomicU64], tag: u64, id: MemberId) -> MemberId {
-        let mut same = bucket.iter().filter(|place| place.load(Acquire) >> 16 == tag);
+        let mut same = bucket
+            .iter()
+            .filter(|place| place.load(Acquire) >> 16 == tag);
         let first = same.next().map_or(id, |place| member(place.load(Acquire)));
         for place in same {
             let word = place.load(Acquire);
@@ -97,7 +99,10 @@ impl StickyTable {
 
     /// Keys that are kept.
     pub(super) fn kept(&self) -> u64 {
-        self.places.iter().map(|p| u64::from(p.load(Relaxed) != EMPTY)).sum()
+        self.places
+            .iter()
+            .map(|p| u64::from(p.load(Relaxed) != EMPTY))
+            .sum()
     }
 
     /// Keys that were given up for want of room.
@@ -146,8 +151,16 @@ mod tests {
         let table = StickyTable::new(64, 1);
         assert_eq!(table.assign(7, id(1), None), id(1));
         assert_eq!(table.assign(7, id(2), None), id(1));
-        assert_eq!(table.assign(7, id(3), Some(id(1))), id(3), "its member left");
-        assert_eq!(table.assign(7, id(4), Some(id(1))), id(3), "another thread moved it");
+        assert_eq!(
+            table.assign(7, id(3), Some(id(1))),
+            id(3),
+            "its member left"
+        );
+        assert_eq!(
+            table.assign(7, id(4), Some(id(1))),
+            id(3),
+            "another thread moved it"
+        );
         assert_eq!(table.kept(), 1);
     }
 

@@ -79,8 +79,6 @@ impl Histogram {
     /// Records `value`; any number of threads may do so.
     #[inline]
     pub fn record(&self, value: u64) {
-        self.buckets[bucket_of(value)].fetch_add(1, Relaxed);
-        self.sum.fetch_add(value, Relaxed);
         // Rarely true after the first few values, so the locked step is rare too.
         if value > self.max.load(Relaxed) {
             self.max.fetch_max(value, Relaxed);
@@ -88,6 +86,8 @@ impl Histogram {
         if value < self.min.load(Relaxed) {
             self.min.fetch_min(value, Relaxed);
         }
+        self.buckets[bucket_of(value)].fetch_add(1, Relaxed);
+        self.sum.fetch_add(value, Relaxed);
     }
 
     /// Records `value` by loads and stores. Only the histogram's one owner may call it: beside

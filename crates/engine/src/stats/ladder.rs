@@ -10,8 +10,8 @@
 //! least the one asked for when the ladder is that old, and rates are per second of that span.
 //! A cumulative value that shrank belongs to a new owner: all of it is new.
 //!
-//! Memory: at most the sum of the counts and two more per rung, each one difference (10 bytes per bucket that was hit,
-//! for a histogram).
+//! Memory: at most the sum of the counts and two more per rung, each one difference (10 bytes per
+//! bucket that was hit, for a histogram).
 
 use super::HistogramSnapshot;
 use crate::time::{Time, nanos};

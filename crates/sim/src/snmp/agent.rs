@@ -16,7 +16,7 @@ use trunkline_wire_snmp::{ErrorStatus, Message, Oid, PduKind, Version};
 use super::faults::DeviceFault;
 use super::mib::{Mib, encode_binding, hidden_from_v1};
 use super::page::{Head, Page};
-use super::source::{Moment, tag, type_tag};
+use super::source::{Encoded, Moment, tag, type_tag};
 
 /// Values that were set: encoded bindings by row.
 pub(super) type Sets = HashMap<usize, Box<[u8]>>;
@@ -301,10 +301,15 @@ impl Agent<'_> {
             return page.put(self.mib.binding(row));
         };
         let number = u32::try_from(row).unwrap_or(u32::MAX);
-        match live.encode(&self.moment, number) {
-            Some(value) => page.put_binding(self.mib.names()[row].as_ber(), value.as_slice()),
-            None => page.put(self.mib.binding(row)),
+        let Some(value) = live.source.encode(&self.moment, number) else {
+            return page.put(self.mib.binding(row));
+        };
+        if let Encoded::Number { bytes, len } = &value
+            && page.put_stem(&live.stem, bytes, *len)
+        {
+            return true;
         }
+        page.put_binding(self.mib.names()[row].as_ber(), value.as_slice())
     }
 
     /// What follows `oid`, which need not be a row.

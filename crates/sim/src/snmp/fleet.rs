@@ -12,6 +12,7 @@
 //! same fate.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,7 +50,6 @@ pub const SETS_MAX: usize = 65_536;
 const UPTIME_MAX_MS: u64 = 30 * 24 * 3_600_000;
 
 /// The agents.
-#[derive(Debug)]
 pub struct Fleet {
     first: u32,
     port: u16,
@@ -67,6 +67,20 @@ pub struct Fleet {
     late: LateQueue,
     counters: FleetCounters,
     scratch: Vec<u8>,
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet")
+            .field("first", &self.address(0))
+            .field("count", &self.count())
+            .field("models", &self.models)
+            .field("faults", &format_args!("{}", self.plan))
+            .field("altered", &self.altered.len())
+            .field("waiting", &self.waiting())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happened to an agent since the start.

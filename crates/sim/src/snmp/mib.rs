@@ -11,6 +11,7 @@
 //! without its instance) are kept, because noSuchInstance is only right below one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use trunkline_engine::rng::mix64;
 use trunkline_wire_snmp::{Oid, OidBuf, OwnedValue, PduKind, Version, decode, encode, varbind_len};
@@ -138,14 +139,20 @@ fn object_above(candidate: Option<(&OidBuf, &bool)>, oid: &OidBuf) -> Option<Oid
 }
 
 /// What a model of device knows; immutable, shared by all its devices.
-#[derive(Debug)]
 pub struct Mib {
     rows: Vec<Row>,
     names: Vec<OidBuf>,
     encoded: Vec<u8>,
-    live: Vec<Source>,
+    live: Vec<Live>,
     index: Index,
     objects: Vec<(OidBuf, bool)>,
+}
+
+/// A live row.
+pub(super) struct Live {
+    pub(super) source: Source,
+    /// Its encoded binding up to the value, with the length octet of the whole left 0.
+    pub(super) stem: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +168,17 @@ struct Row {
 }
 
 const FIXED: u32 = u32::MAX;
+
+impl fmt::Debug for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Mib({} rows, {} of them live)",
+            self.len(),
+            self.live.len()
+        )
+    }
+}
 
 impl Mib {
     /// How many rows it has.
@@ -191,8 +209,8 @@ impl Mib {
         }
     }
 
-    /// The source of a live row; `None` when the row is fixed.
-    pub(super) fn live(&self, row: usize) -> Option<&Source> {
+    /// How to make a live row; `None` when the row is fixed.
+    pub(super) fn live(&self, row: usize) -> Option<&Live> {
         self.live.get(self.rows[row].live as usize)
     }
 
@@ -247,7 +265,8 @@ impl Mib {
             }
             source => {
                 live = u32::try_from(self.live.len()).unwrap_or(FIXED);
-                self.live.push(source);
+                let stem = stem_of(&oid)?;
+                self.live.push(Live { source, stem });
             }
         }
         self.index.insert(oid.as_oid(), self.names.len());
@@ -313,8 +332,19 @@ pub(super) fn encode_binding(oid: &OidBuf, value: &OwnedValue) -> Result<Vec<u8>
     Ok(message.pdu.varbinds.raw().to_vec())
 }
 
+fn stem_of(oid: &OidBuf) -> Result<Box<[u8]>, MibError> {
+    let mut binding = encode_binding(oid, &OwnedValue::Null)?;
+    binding.truncate(binding.len() - 2);
+    // A name of more than 120 octets takes another form, which the page writes piece by piece.
+    if binding.len() == oid.as_ber().len() + 4 {
+        binding[1] = 0;
+    } else {
+        binding.clear();
+    }
+    Ok(binding.into())
+}
+
 /// An open-addressing table from names to rows, at most half full.
-#[derive(Debug)]
 struct Index {
     /// Row numbers plus one; 0 is empty. Their count is a power of two.
     slots: Box<[u32]>,

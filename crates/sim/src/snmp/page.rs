@@ -73,6 +73,24 @@ impl<'s> Page<'s> {
         whole
     }
 
+    /// Appends a binding of a stem (see [`Live`](super::mib::Live)) and an encoded number, if its
+    /// lengths take one octet and there is room to spare; [`Self::put_binding`] does the rest.
+    #[inline]
+    pub(super) fn put_stem(&mut self, stem: &[u8], number: &[u8; 16], len: usize) -> bool {
+        let content = stem.len() + len - 2;
+        let reach = self.at + stem.len() + number.len();
+        if stem.is_empty() || content > 0x7f || reach > self.end {
+            return false;
+        }
+        let space = &mut self.slot[self.at..reach];
+        let (head, tail) = space.split_at_mut(stem.len());
+        head.copy_from_slice(stem);
+        head[1] = content as u8;
+        tail.copy_from_slice(number);
+        self.at += stem.len() + len;
+        true
+    }
+
     /// Bytes that still fit.
     pub(super) fn space(&self) -> usize {
         self.end - self.at

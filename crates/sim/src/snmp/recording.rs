@@ -144,7 +144,8 @@ fn parse_value(tag: &str, text: &str, bytes: &[u8], is_hex: bool) -> Result<Owne
         "4" => OwnedValue::OctetString(bytes.into()),
         "5" => OwnedValue::Null,
         "6" => OwnedValue::ObjectId(parse_oid(text)?),
-        "64" if is_hex => OwnedValue::IpAddress(parse_octets(bytes)?),
+        // Four bytes are too few for dotted text: snmpsim writes printable addresses as they are.
+        "64" if is_hex || bytes.len() == 4 => OwnedValue::IpAddress(parse_octets(bytes)?),
         "64" => OwnedValue::IpAddress(parse_number(text, "IpAddress")?),
         "65" => OwnedValue::Counter32(parse_number(text, "Counter32")?),
         "66" => OwnedValue::Gauge32(parse_number(text, "Gauge32")?),
@@ -218,6 +219,7 @@ mod tests {
                     1.3.6.1.4.1.1.2|4x|00fF\n\
                     1.3.6.1.4.1.1.3|64|10.0.0.1\n\
                     1.3.6.1.4.1.1.4|64x|0a000002\n\
+                    1.3.6.1.4.1.1.4.1|64|J}M}\n\
                     1.3.6.1.4.1.1.5|65|7\n\
                     1.3.6.1.4.1.1.6|66| 8\n\
                     1.3.6.1.4.1.1.7|70|18446744073709551615\n\
@@ -234,6 +236,7 @@ mod tests {
             OwnedValue::OctetString([0, 0xff].into()),
             OwnedValue::IpAddress(Ipv4Addr::new(10, 0, 0, 1)),
             OwnedValue::IpAddress(Ipv4Addr::new(10, 0, 0, 2)),
+            OwnedValue::IpAddress(Ipv4Addr::new(74, 125, 77, 125)),
             OwnedValue::Counter32(7),
             OwnedValue::Gauge32(8),
             OwnedValue::Counter64(u64::MAX),

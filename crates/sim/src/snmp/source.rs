@@ -4,7 +4,6 @@
 //! so an agent needs no memory to have counters that only grow, and a test can ask twice. Agents
 //! of one model differ in where their counters stand and how fast they run.
 
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -119,65 +118,80 @@ impl Moment {
 
     fn count(&self, per_second: u64, row: u32) -> u64 {
         let dice = mix64(self.key ^ u64::from(row));
-        let rate = per_second / 2 + dice % per_second.saturating_add(1);
-        let start = mix64(dice) % per_second.saturating_mul(100_000).saturating_add(1);
-        let grown = u128::from(rate) * u128::from(self.uptime_ms) / 1000;
-        start.wrapping_add(grown as u64)
+        let rate = per_second / 2 + scale(dice, per_second.saturating_add(1));
+        let start = scale(mix64(dice), per_second.saturating_mul(100_000));
+        let grown = match rate.checked_mul(self.uptime_ms) {
+            Some(milli) => milli / 1000,
+            // Wrapping is what a counter of 64 bits does too.
+            None => (u128::from(rate) * u128::from(self.uptime_ms) / 1000) as u64,
+        };
+        start.wrapping_add(grown)
     }
 
     fn wander(&self, span: u64, every: Duration, row: u32) -> u64 {
         let every_ms = (nanos(every) / 1_000_000).max(1);
         let dice = mix64(self.key ^ u64::from(row)) ^ (self.uptime_ms / every_ms);
-        mix64(dice) % span.saturating_add(1)
+        scale(mix64(dice), span.saturating_add(1))
     }
 }
 
+/// Maps 64 random bits evenly to `0..bound`, without a division.
+fn scale(dice: u64, bound: u64) -> u64 {
+    ((u128::from(dice) * u128::from(bound)) >> 64) as u64
+}
+
 /// A value in its BER encoding.
-pub(super) struct Encoded {
-    bytes: [u8; NAME_PREFIX_MAX + 20],
-    len: usize,
+#[derive(Debug)]
+pub(super) enum Encoded {
+    /// A number: its first `len` octets.
+    Number {
+        bytes: [u8; Self::NUMBER_MAX],
+        len: usize,
+    },
+    /// A string.
+    Text(Box<[u8]>),
 }
 
 impl Encoded {
+    /// Octets of a number at most: tag, length, nine octets of a Counter64. A power of two, so
+    /// that copying them all is one instruction.
+    pub(super) const NUMBER_MAX: usize = 16;
+
     pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        match self {
+            Self::Number { bytes, len } => &bytes[..*len],
+            Self::Text(bytes) => bytes,
+        }
     }
 
     /// In as few octets as possible; a leading zero keeps the number from looking negative.
     fn unsigned(tag: u8, value: u64) -> Self {
         let significant = (64 - value.leading_zeros() as usize) / 8 + 1;
-        let wide = u128::from(value).to_be_bytes();
-        Self::of(tag, &wide[16 - significant..])
+        Self::number(tag, u128::from(value), significant)
     }
 
     fn signed(value: i64) -> Self {
         let redundant = (value ^ (value >> 63)).leading_zeros() as usize;
         let significant = (64 - redundant) / 8 + 1;
-        Self::of(tag::INTEGER, &value.to_be_bytes()[8 - significant..])
+        Self::number(tag::INTEGER, i128::from(value).cast_unsigned(), significant)
     }
 
-    fn name(prefix: &str, address: Ipv4Addr) -> Self {
-        let mut encoded = Self::of(tag::OCTET_STRING, &[]);
-        let [a, b, c, d] = address.octets();
-        let mut rest = &mut encoded.bytes[2..];
-        let room = rest.len();
-        // The builder bounds the prefix, so the address always fits behind it.
-        let _cut = write!(rest, "{prefix}-{a}-{b}-{c}-{d}");
-        let len = room - rest.len();
-        encoded.bytes[1] = len as u8;
-        encoded.len = 2 + len;
-        encoded
-    }
-
-    fn of(tag: u8, content: &[u8]) -> Self {
-        let mut bytes = [0; NAME_PREFIX_MAX + 20];
-        bytes[0] = tag;
-        bytes[1] = content.len() as u8;
-        bytes[2..2 + content.len()].copy_from_slice(content);
-        Self {
-            bytes,
-            len: 2 + content.len(),
+    /// Of at most nine octets.
+    fn number(tag: u8, value: u128, significant: usize) -> Self {
+        let left = value << (8 * (16 - significant));
+        let head = u128::from(tag) << 120 | (significant as u128) << 112;
+        Self::Number {
+            bytes: (head | left >> 16).to_be_bytes(),
+            len: 2 + significant,
         }
+    }
+
+    /// At most [`NAME_PREFIX_MAX`] bytes and an address, so one length octet suffices.
+    fn name(prefix: &str, address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        let name = format!("{prefix}-{a}-{b}-{c}-{d}");
+        let len = u8::try_from(name.len()).unwrap_or(0x7f);
+        Self::Text([&[tag::OCTET_STRING, len], name.as_bytes()].concat().into())
     }
 }
 
@@ -288,7 +302,7 @@ mod tests {
         );
         assert_eq!(
             read(0),
-            source.encode(&moment(999, 1), 4).unwrap().bytes[2].cast_signed()
+            source.encode(&moment(999, 1), 4).unwrap().as_slice()[2].cast_signed()
         );
     }
 

@@ -5,7 +5,7 @@
 //! strings with line breaks and long Hex-STRINGs are printed so.
 //!
 //! Edge cases: `iso.` may stand for the first arc; enumerations print as `up(1)`, which is 1;
-//! units behind a number are dropped; what net-snmp prints when there is nothing ("No Such
+//! units behind a number are dropped; a bare number is TimeTicks (`-Ot`); what net-snmp prints when there is nothing ("No Such
 //! Object", "No more variables left") is refused, because it is no value.
 
 use trunkline_wire_snmp::{OidBuf, OwnedValue};
@@ -69,6 +69,10 @@ fn parse_value(text: &str) -> Result<OwnedValue, String> {
     }
     if text.trim() == "NULL" {
         return Ok(OwnedValue::Null);
+    }
+    // With -Ot, TimeTicks are the only values that net-snmp prints as a bare number.
+    if let Ok(ticks) = text.trim().parse() {
+        return Ok(OwnedValue::TimeTicks(ticks));
     }
     let (kind, value) = text
         .split_once(':')
@@ -186,6 +190,7 @@ mod tests {
                 OwnedValue::Counter64(u64::MAX),
             ),
             ("Timeticks: (1234) 0:00:12.34", OwnedValue::TimeTicks(1234)),
+            ("121722922", OwnedValue::TimeTicks(121_722_922)),
             ("Opaque: Float: 1.500000", OwnedValue::OpaqueFloat(1.5)),
         ];
         for (printed, wanted) in cases {

@@ -1,5 +1,7 @@
 //! What a sound agent answers, by the letter of RFC 1157, RFC 3416 and RFC 3584.
 
+use std::time::Duration;
+
 use trunkline_engine::datagram::{RxBatch, TxBatch};
 use trunkline_engine::time::Time;
 use trunkline_sim::snmp::{
@@ -24,7 +26,7 @@ fn small() -> Mib {
         .fixed(oid("1.3.6.1.2.1.31.1.1.1.6.1"), OwnedValue::Counter64(1))
         .fixed(oid("1.3.6.1.2.1.31.1.1.1.6.2"), OwnedValue::Counter64(2))
         .writable(oid("1.3.6.1.2.1.31.1.1.1.18.1"), Source::Fixed(text("a")));
-    mib.build().unwrap()
+    mib.build().expect("a MIB")
 }
 
 #[test]
@@ -301,6 +303,25 @@ fn values_that_were_set_are_bounded_per_agent() {
     }
     let again = Question::set(&[("1.3.6.1.2.1.31.1.1.1.18.1", text("y"))]);
     assert_eq!(ask(&mut fleet, NOW, &again).status, ErrorStatus::NoError);
+}
+
+#[test]
+fn live_rows_with_names_of_any_length_are_encoded_like_fixed_ones() {
+    let same = |value| Source::Integer {
+        low: value,
+        high: value,
+        every: Duration::from_secs(1),
+    };
+    for arcs in (1..=125).step_by(4) {
+        let name = (0..arcs).fold(oid("1.3"), |name, _| name.child(200));
+        let (mut fixed, mut live) = (MibBuilder::new(), MibBuilder::new());
+        fixed.fixed(name.clone(), OwnedValue::Integer(-70_000));
+        live.row(name, same(-70_000));
+        let question = Question::next(&["1.3"]);
+        let [fixed, live] =
+            [fixed, live].map(|mib| ask_raw(&mut fleet(mib.build().unwrap()), NOW, &question));
+        assert_eq!(live, fixed, "{arcs} arcs");
+    }
 }
 
 #[test]

@@ -25,13 +25,13 @@ fn column() -> Mib {
             OwnedValue::Integer(row.cast_signed()),
         );
     }
-    mib.build().unwrap()
+    mib.build().expect("a MIB")
 }
 
 fn with(faults: FaultPlan) -> Fleet {
     let mut spec = spec(column());
     spec.faults = faults;
-    Fleet::new(spec).unwrap()
+    Fleet::new(spec).expect("a fleet")
 }
 
 fn all(fault: DeviceFault) -> Fleet {

@@ -1,0 +1,529 @@
+//! One `[snmp.NAME]` at work: shards, poller and sinks, started, reloaded and stopped together.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use trunkline_engine::ledger::Balance;
+use trunkline_engine::router::RouterPolicy;
+use trunkline_engine::time::Time;
+use trunkline_runtime::clock::Clock;
+use trunkline_runtime::entropy;
+use trunkline_runtime::thread::Supervisor;
+
+use crate::client::Client;
+use crate::config::{JobPlan, SinkPlan, SystemPlan, TargetPlan};
+use crate::error::SnmpError;
+use crate::poller::{PolledTarget, Poller, PollerFigures, PollerStats};
+use crate::results::{JsonLines, Results, Samples, Sink, Undertaker};
+use crate::target::{TargetId, TargetSpec};
+use crate::wire::{OnDeath, Wire, WireError, WirePlan};
+
+/// Why a system could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The shards.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A thread.
+    #[error("starting a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// A target.
+    #[error("target {name}: {error}")]
+    Target {
+        /// Which.
+        name: String,
+        /// Why not.
+        error: SnmpError,
+    },
+}
+
+/// A target by the name that the configuration gives it.
+#[derive(Clone, Debug)]
+pub struct NamedTarget {
+    /// Its name in the client; `None` while its host name has no address.
+    pub id: Option<TargetId>,
+    /// What was configured.
+    pub plan: TargetPlan,
+    /// Why it has no address.
+    pub unresolved: Option<String>,
+}
+
+/// A running system.
+pub struct System {
+    name: String,
+    clock: Clock,
+    wire: Wire,
+    results: Arc<Results>,
+    samples: Vec<Samples>,
+    stats: Arc<PollerStats>,
+    orders: Sender<Order>,
+    flags: Arc<Flags>,
+    poller: Supervisor,
+    plan: Mutex<SystemPlan>,
+    targets: Mutex<HashMap<String, NamedTarget>>,
+}
+
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "System({})", self.name)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    drain: AtomicBool,
+    stop: AtomicBool,
+    die: AtomicBool,
+}
+
+/// News for the poller's thread.
+enum Order {
+    /// Poll this from now on; what runs is finished first.
+    Replace(Vec<JobPlan>, Vec<PolledTarget>),
+    /// Poll this too.
+    Add(PolledTarget),
+}
+
+/// What a reload changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// Targets taken on.
+    pub added: usize,
+    /// Targets forgotten.
+    pub removed: usize,
+    /// Targets that go on as they were, with their operator state.
+    pub kept: usize,
+    /// Keys that need a restart to change.
+    pub restart: Vec<&'static str>,
+}
+
+impl System {
+    /// Starts everything. Records that a sink refuses go to `undertaker`; deaths of threads are
+    /// told to `on_death`.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had; nothing runs then.
+    pub fn start(
+        plan: SystemPlan,
+        clock: Clock,
+        undertaker: &Undertaker,
+        on_death: &OnDeath,
+    ) -> Result<Self, StartError> {
+        let wire = Wire::start(&wire_plan(&plan), clock, on_death)?;
+        let (sinks, samples) = sinks(&plan.sinks);
+        let results = Arc::new(Results::start(sinks, &plan.results, clock, undertaker)?);
+        let (mut named, mut polled) = (HashMap::new(), Vec::new());
+        for target in &plan.targets {
+            let entry = take_on(wire.client(), target)?;
+            polled.extend(polled_target(&entry));
+            named.insert(target.name.clone(), entry);
+        }
+        let (orders, inbox) = channel();
+        let flags = Arc::new(Flags::default());
+        let stats = Arc::new(PollerStats::default());
+        let keeper = Keeper {
+            name: plan.name.clone(),
+            clock,
+            client: wire.client().clone(),
+            results: results.clone(),
+            stats: stats.clone(),
+            orders: inbox,
+            flags: flags.clone(),
+            jobs: plan.jobs.clone(),
+            targets: polled,
+        };
+        let told = on_death.clone();
+        let poller = Supervisor::spawn(
+            format!("{}-poller", plan.name),
+            entropy::seed(),
+            keeper.into_body(),
+            move |death| told(death),
+        )?;
+        Ok(Self {
+            name: plan.name.clone(),
+            clock,
+            wire,
+            results,
+            samples,
+            stats,
+            orders,
+            flags,
+            poller,
+            targets: Mutex::new(named),
+            plan: Mutex::new(plan),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The clock that its times are of.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The engine's front.
+    pub fn client(&self) -> &Client {
+        self.wire.client()
+    }
+
+    /// The shards.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// The sinks.
+    pub fn results(&self) -> &Results {
+        &self.results
+    }
+
+    /// The last values, by metrics sink.
+    pub fn samples(&self) -> &[Samples] {
+        &self.samples
+    }
+
+    /// The poller's figures.
+    pub fn poller(&self) -> PollerFigures {
+        self.stats.read()
+    }
+
+    /// Deaths of threads so far.
+    pub fn deaths(&self) -> u64 {
+        self.wire.deaths() + self.poller.deaths()
+    }
+
+    /// Every configured target, by name.
+    pub fn targets(&self) -> Vec<NamedTarget> {
+        let mut targets: Vec<_> = lock(&self.targets).values().cloned().collect();
+        targets.sort_by(|a, b| natural(&a.plan.name).cmp(&natural(&b.plan.name)));
+        targets
+    }
+
+    /// One configured target.
+    pub fn target(&self, name: &str) -> Option<NamedTarget> {
+        lock(&self.targets).get(name).cloned()
+    }
+
+    /// The books of requests.
+    pub fn balance(&self) -> Balance {
+        self.client().balance()
+    }
+
+    /// Requests and results that have not ended.
+    pub fn in_flight(&self) -> u64 {
+        self.client().balance().in_flight + self.stats.read().running + self.results.in_flight()
+    }
+
+    /// Takes over a new plan: jobs and targets at once; what else changed needs a restart. A target
+    /// that is the same goes on with all that is known of it.
+    ///
+    /// # Errors
+    /// When a target cannot be taken on; those before it have been.
+    pub fn reload(&self, plan: SystemPlan) -> Result<ReloadReport, StartError> {
+        let mut current = lock(&self.plan);
+        let mut report = ReloadReport { restart: frozen(&current, &plan), ..Default::default() };
+        let mut named = lock(&self.targets);
+        let mut next = HashMap::new();
+        for target in &plan.targets {
+            let known = named.remove(&target.name);
+            let entry = match known {
+                Some(known) if same(&known.plan, target) => {
+                    report.kept += 1;
+                    NamedTarget { plan: target.clone(), ..known }
+                }
+                known => {
+                    self.forget(known.as_ref());
+                    report.added += 1;
+                    take_on(self.client(), target)?
+                }
+            };
+            next.insert(target.name.clone(), entry);
+        }
+        report.removed = named.len();
+        for gone in named.values() {
+            self.forget(Some(gone));
+        }
+        let polled = plan.targets.iter().filter_map(|plan| next.get(&plan.name));
+        let polled: Vec<_> = polled.filter_map(polled_target).collect();
+        *named = next;
+        self.order(Order::Replace(plan.jobs.clone(), polled));
+        *current = plan;
+        Ok(report)
+    }
+
+    /// Resolves the names that had no address. It waits for the resolver.
+    pub fn resolve_again(&self) {
+        let waiting: Vec<_> =
+            self.targets().into_iter().filter(|target| target.id.is_none()).collect();
+        for target in waiting {
+            let Ok(entry) = take_on(self.client(), &target.plan) else { continue };
+            if let Some(polled) = polled_target(&entry) {
+                self.order(Order::Add(polled));
+            }
+            lock(&self.targets).insert(target.plan.name.clone(), entry);
+        }
+    }
+
+    /// Starts no further runs and refuses new requests; what is under way goes on.
+    pub fn drain(&self) {
+        self.flags.drain.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight() == 0
+    }
+
+    /// Ends everything that is under way.
+    pub fn close(&self) {
+        self.drain();
+        self.client().close();
+    }
+
+    /// Stops all threads, sinks last, so that what was had is written. Returns the closing books:
+    /// of requests, and of results.
+    pub fn stop(self) -> (Balance, Balance) {
+        self.close();
+        self.flags.stop.store(true, Ordering::Release);
+        self.poller.stop();
+        self.poller.join();
+        let client = self.wire.client().clone();
+        self.wire.stop();
+        self.results.close();
+        (client.balance(), self.results.balance())
+    }
+
+    /// Kills the poller's thread, to prove that its death is noticed.
+    #[doc(hidden)]
+    pub fn kill_poller(&self) {
+        self.flags.die.store(true, Ordering::Release);
+    }
+
+    fn forget(&self, target: Option<&NamedTarget>) {
+        if let Some(id) = target.and_then(|target| target.id) {
+            // A door that is full now keeps the target; it is idle and costs its memory only.
+            let _full = self.client().remove_target(id);
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // The receiver lives as long as the poller's supervisor, which this holds.
+        let _sent = self.orders.send(order);
+    }
+}
+
+/// Orders names with numbers in them as people do: `t-2` before `t-10`.
+fn natural(name: &str) -> (String, u64, String) {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = name[stem.len()..].parse().unwrap_or(0);
+    (stem.to_owned(), number, name.to_owned())
+}
+
+fn wire_plan(plan: &SystemPlan) -> WirePlan {
+    WirePlan {
+        name: plan.name.clone(),
+        shards: plan.shards,
+        sockets: plan.sockets,
+        receive_buffer: plan.receive_buffer,
+        max_requests: plan.max_requests,
+        max_targets: plan.max_targets,
+        engines: plan.engines.clone(),
+        router: RouterPolicy {
+            strategy: plan.strategy,
+            check_every: plan.check_interval,
+            ..RouterPolicy::default()
+        },
+        budget: plan.policy.retry.budget,
+    }
+}
+
+type Sinks = (Vec<(String, Box<dyn Sink>)>, Vec<Samples>);
+
+fn sinks(plans: &[SinkPlan]) -> Sinks {
+    let (mut sinks, mut samples): Sinks = Default::default();
+    for plan in plans {
+        match plan {
+            SinkPlan::JsonLines { name, path } => {
+                sinks.push((name.clone(), Box::new(JsonLines::new(path.clone()))));
+            }
+            SinkPlan::Metrics { name, max_series } => {
+                let sink = Samples::new(*max_series);
+                samples.push(sink.clone());
+                sinks.push((name.clone(), Box::new(sink)));
+            }
+        }
+    }
+    (sinks, samples)
+}
+
+fn take_on(client: &Client, plan: &TargetPlan) -> Result<NamedTarget, StartError> {
+    let addr = match plan.address.resolve() {
+        Ok(addr) => addr,
+        Err(error) => {
+            let unresolved = Some(error.to_string());
+            return Ok(NamedTarget { id: None, plan: plan.clone(), unresolved });
+        }
+    };
+    let refused = |error| StartError::Target { name: plan.name.clone(), error };
+    let id = client.add_target(spec(plan, addr)).map_err(refused)?;
+    Ok(NamedTarget { id: Some(id), plan: plan.clone(), unresolved: None })
+}
+
+fn spec(plan: &TargetPlan, addr: SocketAddr) -> TargetSpec {
+    TargetSpec {
+        addr,
+        version: plan.version,
+        community: plan.community.clone(),
+        source: plan.source,
+        policy: plan.policy.clone(),
+        egress: plan.egress,
+    }
+}
+
+fn polled_target(entry: &NamedTarget) -> Option<PolledTarget> {
+    Some(PolledTarget {
+        id: entry.id?,
+        name: entry.plan.name.as_str().into(),
+        address: entry.plan.address.to_string().into(),
+        jobs: entry.plan.jobs.clone(),
+        v1: entry.plan.version == trunkline_wire_snmp::Version::V1,
+    })
+}
+
+/// Whether a target is asked the same way as before; its jobs may differ.
+fn same(a: &TargetPlan, b: &TargetPlan) -> bool {
+    a.address == b.address
+        && a.version == b.version
+        && a.community == b.community
+        && a.source == b.source
+        && a.egress == b.egress
+        && *a.policy == *b.policy
+}
+
+/// Keys that differ and that only a restart can change.
+fn frozen(old: &SystemPlan, new: &SystemPlan) -> Vec<&'static str> {
+    let ways = |plan: &SystemPlan| {
+        let way = |engine: &crate::config::EnginePlan| {
+            (engine.member.name.clone(), engine.bind, engine.interface.clone())
+        };
+        plan.engines.iter().map(way).collect::<Vec<_>>()
+    };
+    let checks = [
+        ("shards", old.shards != new.shards),
+        ("sockets", old.sockets != new.sockets),
+        ("receive_buffer", old.receive_buffer != new.receive_buffer),
+        ("max_requests", old.max_requests != new.max_requests),
+        ("max_targets", old.max_targets != new.max_targets),
+        ("engine", ways(old) != ways(new)),
+        ("sink", old.sinks != new.sinks),
+    ];
+    checks.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
+
+/// The poller's thread.
+struct Keeper {
+    name: String,
+    clock: Clock,
+    client: Client,
+    results: Arc<Results>,
+    stats: Arc<PollerStats>,
+    orders: Receiver<Order>,
+    flags: Arc<Flags>,
+    jobs: Vec<JobPlan>,
+    targets: Vec<PolledTarget>,
+}
+
+/// The longest that the poller sleeps, so that orders and flags are seen soon.
+const NAP: Duration = Duration::from_millis(50);
+
+impl Keeper {
+    fn into_body(
+        mut self,
+    ) -> impl FnMut() -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send {
+        move || {
+            self.live();
+            Ok(())
+        }
+    }
+
+    fn poller(&self) -> Poller {
+        let results = self.results.clone();
+        Poller::new(
+            &self.name,
+            self.client.clone(),
+            self.jobs.clone(),
+            self.targets.clone(),
+            self.stats.clone(),
+            Box::new(move |record| results.offer(record)),
+            self.clock.now(),
+        )
+    }
+
+    fn live(&mut self) {
+        let mut poller = self.poller();
+        let mut retiring: Vec<Poller> = Vec::new();
+        let mut drained = false;
+        loop {
+            self.follow_orders(&mut poller, &mut retiring);
+            #[expect(clippy::panic, reason = "a test asks for it, to see the death noticed")]
+            if self.flags.die.swap(false, Ordering::AcqRel) {
+                panic!("asked to die");
+            }
+            let now = self.clock.now();
+            for router in self.client.guards().iter().map(|guard| guard.router()) {
+                if router.next_wakeup() <= now {
+                    router.check(now);
+                }
+            }
+            retiring.retain_mut(|old| {
+                old.take_arrivals(now);
+                old.running() > 0
+            });
+            let wake = if self.flags.drain.load(Ordering::Acquire) {
+                poller.take_arrivals(now);
+                if !drained && poller.running() == 0 {
+                    drained = true;
+                    self.client.drain();
+                }
+                None
+            } else {
+                poller.step(now, self.clock.wall())
+            };
+            if self.flags.stop.load(Ordering::Acquire) && poller.running() == 0 {
+                return;
+            }
+            poller.wait(nap(wake, self.clock.now()));
+        }
+    }
+
+    fn follow_orders(&mut self, poller: &mut Poller, retiring: &mut Vec<Poller>) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Add(target) => {
+                    self.targets.push(target.clone());
+                    poller.add(target);
+                }
+                Order::Replace(jobs, targets) => {
+                    (self.jobs, self.targets) = (jobs, targets);
+                    retiring.push(std::mem::replace(poller, self.poller()));
+                }
+            }
+        }
+    }
+}
+
+fn nap(wake: Option<Time>, now: Time) -> Duration {
+    wake.map_or(NAP, |wake| wake.saturating_since(now)).min(NAP)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
