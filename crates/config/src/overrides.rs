@@ -1,10 +1,10 @@
 //! Overrides from the environment and from flags.
 //!
 //! `TRUNKLINE__SNMP__CORE__TIMEOUT=2s` sets `snmp.core.timeout`: two underscores part the path,
-//! case does not matter, `_` stands for the `-` of a name. An override sets one scalar of a table that
-//! exists. Tables whose presence means something (a named system, an optional block) must stand in
-//! the file; blocks that every system has are always there. A variable that sets nothing is an
-//! error: somebody meant something by it.
+//! case does not matter, `_` stands for the `-` of a name. An override sets one scalar of a table
+//! that exists. Tables whose presence means something (a named system, an optional block) must
+//! stand in the file; blocks that every system has are always there. A variable that sets nothing
+//! is an error: somebody meant something by it.
 //!
 //! How the text is read follows from the key: a string key takes it as it is, so that no quotes are
 //! needed; numbers and booleans are read as TOML.

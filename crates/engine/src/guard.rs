@@ -84,6 +84,8 @@ pub enum Class {
 struct Shared {
     router: Arc<Router>,
     attempts: AttemptSheet,
+    /// What the router had begun before.
+    begun: u64,
 }
 
 /// A router and the books of the attempts that go through it. Cheap to clone.
@@ -108,8 +110,14 @@ pub struct Gate {
 impl Guard {
     /// A guard over `router`, with its books in `attempts`.
     pub fn new(router: Arc<Router>, attempts: AttemptSheet) -> Self {
+        let begun = router.stats().requests_routed;
+        let shared = Shared {
+            router,
+            attempts,
+            begun,
+        };
         Self {
-            shared: Arc::new(Shared { router, attempts }),
+            shared: Arc::new(shared),
         }
     }
 
@@ -120,7 +128,9 @@ impl Guard {
 
     /// The books now.
     pub fn attempts(&self) -> AttemptCounts {
-        self.shared.attempts.read(self.shared.router.in_flight())
+        let router = self.shared.router.stats();
+        let admitted = router.requests_routed.saturating_sub(self.shared.begun);
+        self.shared.attempts.read(admitted, router.in_flight)
     }
 
     /// A new gate, for one target: closed, with its whole burst and nothing in flight.
@@ -175,14 +185,11 @@ impl Guard {
             gate.take(policy, now, class, key, rng)
         };
         match taken {
-            Ok((member, admission)) => {
-                self.shared.attempts.note_admitted();
-                Ok(Permit {
-                    gate: Some(Arc::clone(gate)),
-                    admission,
-                    member,
-                })
-            }
+            Ok((member, admission)) => Ok(Permit {
+                gate: Some(Arc::clone(gate)),
+                admission,
+                member,
+            }),
             Err(why) => {
                 self.shared.attempts.note_rejected(&why);
                 Err(why)
@@ -436,5 +443,461 @@ const fn loss(outcome: Outcome) -> Option<bool> {
         Outcome::Success | Outcome::Slow => Some(false),
         Outcome::RateLimited(_) | Outcome::Failure => Some(true),
         Outcome::Ignored => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::{Reason, StateKind};
+    use crate::router::{Mark, MemberSpec, RouterPolicy, Strategy};
+
+    const T0: Time = Time::from_millis(10_000);
+    const OPEN: Duration = Duration::from_secs(30);
+
+    struct Bench {
+        guard: Guard,
+        gate: Arc<Gate>,
+        policy: GuardPolicy,
+        rng: Rng,
+        now: Time,
+    }
+
+    impl Bench {
+        fn new(members: usize, edit: impl FnOnce(&mut GuardPolicy)) -> Self {
+            let mut rng = Rng::seeded(6);
+            let strategy = Strategy::RoundRobin;
+            let router = RouterPolicy {
+                strategy,
+                ..RouterPolicy::default()
+            };
+            let router = Router::new(router, &mut rng).unwrap();
+            for n in 0..members {
+                router.add(T0, MemberSpec::named(format!("m{n}"))).unwrap();
+            }
+            let mut policy = GuardPolicy::default();
+            policy.breaker.open_jitter = 0.0;
+            policy.breaker.open = OPEN;
+            edit(&mut policy);
+            let guard = Guard::new(Arc::new(router), AttemptSheet::default());
+            let gate = guard.gate(&policy);
+            Self {
+                guard,
+                gate,
+                policy,
+                rng,
+                now: T0,
+            }
+        }
+
+        fn admit(&mut self) -> Result<Permit, Rejected> {
+            self.admit_as(Class::Normal, Time::MAX)
+        }
+
+        fn admit_as(&mut self, class: Class, deadline: Time) -> Result<Permit, Rejected> {
+            let (gate, policy) = (&self.gate, &self.policy);
+            self.guard
+                .admit(gate, policy, self.now, class, deadline, 7, &mut self.rng)
+        }
+
+        fn finish(&mut self, permit: Permit, outcome: Outcome) -> Option<Transition> {
+            let took = Some(Duration::from_millis(1));
+            permit.finish(&self.policy, self.now, outcome, took, &mut self.rng)
+        }
+
+        fn trip(&mut self) {
+            for _ in 0..5 {
+                let permit = self.admit().unwrap();
+                self.finish(permit, Outcome::Failure);
+            }
+            assert!(matches!(self.gate.state(self.now), State::Open { .. }));
+        }
+
+        /// Nothing is held anywhere, and the books agree.
+        fn assert_at_rest(&self) {
+            let counts = self.guard.attempts();
+            assert_eq!((counts.in_flight, counts.imbalance()), (0, 0), "{counts:?}");
+            assert_eq!(self.gate.in_flight(), 0);
+        }
+    }
+
+    fn rate(burst: u32) -> Option<RatePolicy> {
+        Some(RatePolicy {
+            per_second: 1.0,
+            burst,
+        })
+    }
+
+    #[test]
+    fn a_gate_fits_its_budget() {
+        assert!(size_of::<Gate>() <= 96, "{}", size_of::<Gate>());
+        assert!(size_of::<Permit>() <= 16, "{}", size_of::<Permit>());
+        fn is_send<T: Send>() {}
+        is_send::<Permit>();
+    }
+
+    #[test]
+    fn a_bad_block_is_named_with_its_field() {
+        type Spoil = fn(&mut GuardPolicy);
+        let cases: [(&str, Spoil); 3] = [
+            ("breaker.probes", |p| p.breaker.probes = 0),
+            ("rate.burst", |p| {
+                p.rate = Some(RatePolicy {
+                    per_second: 1.0,
+                    burst: 0,
+                })
+            }),
+            ("flight.max", |p| p.flight.max = 0),
+        ];
+        assert_eq!(GuardPolicy::default().check(), Ok(()));
+        for (field, spoil) in cases {
+            let mut policy = GuardPolicy::default();
+            spoil(&mut policy);
+            assert_eq!(policy.check().unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn steps_refuse_in_order() {
+        let mut b = Bench::new(1, |p| p.rate = rate(6));
+        let member = b.guard.router().find("m0").unwrap();
+        b.trip();
+        let one = Bench::new(1, |_| {}).admit().map(|_| ());
+        assert_eq!(one, Ok(()));
+        // Everything is wrong at once; each mended step uncovers the next.
+        b.policy.flight = FlightPolicy {
+            min: 1,
+            max: 1,
+            initial: 1,
+            adaptive: false,
+        };
+        b.guard.router().mark(member, Mark::Down, b.now).unwrap();
+        assert_eq!(
+            b.admit_as(Class::Normal, b.now).unwrap_err(),
+            Rejected::Deadline
+        );
+        assert_eq!(b.admit().unwrap_err(), Rejected::NoMember);
+        b.guard.router().mark(member, Mark::Auto, b.now).unwrap();
+        let retry_at = T0 + OPEN;
+        assert_eq!(b.admit().unwrap_err(), Rejected::BreakerOpen { retry_at });
+        b.gate.force(Forced::Closed, b.now);
+        let held = b.admit().unwrap();
+        let ready_at = T0 + Duration::from_secs(1);
+        assert_eq!(b.admit().unwrap_err(), Rejected::Rate { ready_at });
+        b.now = ready_at;
+        assert_eq!(b.admit().unwrap_err(), Rejected::Concurrency);
+        drop(held);
+        assert!(b.admit().is_ok());
+        let rejected = RejectedCounts {
+            deadline: 1,
+            no_member: 1,
+            breaker_open: 1,
+            rate: 1,
+            concurrency: 1,
+        };
+        assert_eq!(b.guard.attempts().rejected, rejected);
+        assert_eq!(b.gate.counters().rejected, 1);
+        b.assert_at_rest();
+    }
+
+    #[test]
+    fn refused_by_the_rate_gives_the_probe_back() {
+        let mut b = Bench::new(1, |p| p.rate = rate(5));
+        b.policy.breaker.probes = 1;
+        b.trip();
+        b.now = T0 + OPEN;
+        b.policy.rate = Some(RatePolicy {
+            per_second: 1e-5,
+            burst: 1,
+        });
+        drop(b.admit().unwrap());
+        for _ in 0..10 {
+            // Without the probe the second try would be refused by the breaker.
+            assert!(matches!(b.admit().unwrap_err(), Rejected::Rate { .. }));
+        }
+        b.policy.rate = None;
+        assert!(b.admit().unwrap().probe());
+        b.assert_at_rest();
+    }
+
+    #[test]
+    fn refused_by_concurrency_gives_token_and_probe_back() {
+        let mut b = Bench::new(1, |p| {
+            p.rate = rate(8);
+            p.flight = FlightPolicy {
+                min: 1,
+                max: 1,
+                initial: 1,
+                adaptive: false,
+            };
+            p.breaker.probes = 1;
+        });
+        b.trip();
+        let before = b.gate.limit(&b.policy);
+        // A straggler holds the only place while the breaker is half-open.
+        b.gate.force(Forced::Closed, b.now);
+        let straggler = b.admit().unwrap();
+        b.gate.force(Forced::HalfOpen, b.now);
+        for _ in 0..50 {
+            assert_eq!(b.admit().unwrap_err(), Rejected::Concurrency);
+        }
+        drop(straggler);
+        // Two of eight tokens are left: six were spent on calls, none on refusals.
+        let probe = b.admit().unwrap();
+        assert!(probe.probe());
+        b.finish(probe, Outcome::Success);
+        assert!(b.admit().is_ok());
+        assert!(matches!(b.admit(), Err(Rejected::Rate { .. })));
+        assert_eq!(b.gate.limit(&b.policy), before);
+        b.assert_at_rest();
+    }
+
+    #[test]
+    fn a_member_that_left_after_the_pick_costs_nothing() {
+        let mut b = Bench::new(3, |p| p.rate = rate(2));
+        let router = Arc::clone(b.guard.router());
+        router.set_strategy(Strategy::Sticky);
+        let first = b.admit().unwrap().member();
+        // Removal and snapshot are one step for a reader, so the race is made by a drain that is
+        // noticed at the start: the pick is repeated until it offers somebody else.
+        router.drain(first).unwrap();
+        let second = b.admit().unwrap();
+        assert_ne!(second.member(), first);
+        drop(second);
+        b.now = b.now + Duration::from_secs(10);
+        for id in [0, 1, 2] {
+            router.drain(router.members(b.now)[id].id).unwrap();
+        }
+        assert_eq!(b.admit().unwrap_err(), Rejected::NoMember);
+        b.assert_at_rest();
+    }
+
+    #[test]
+    fn every_end_is_counted_where_the_table_says() {
+        let pause = Duration::from_secs(1);
+        let cases = [
+            (Outcome::Success, 1u64),
+            (Outcome::Slow, 2),
+            (Outcome::Failure, 4),
+            (Outcome::Ignored, 5),
+            (Outcome::RateLimited(pause), 3),
+        ];
+        for (outcome, column) in cases {
+            let mut b = Bench::new(1, |_| {});
+            let permit = b.admit().unwrap();
+            assert_eq!((b.guard.attempts().in_flight, b.gate.in_flight()), (1, 1));
+            b.finish(permit, outcome);
+            let c = b.guard.attempts();
+            let row = [c.succeeded, c.slow, c.rate_limited, c.failed, c.ignored];
+            let mut due = [0; 5];
+            due[column as usize - 1] = 1;
+            assert_eq!(row, due, "{outcome:?}");
+            let values = b.gate.counters();
+            let answered = matches!(outcome, Outcome::Success | Outcome::Slow);
+            let failed = matches!(outcome, Outcome::Failure | Outcome::RateLimited(_));
+            assert_eq!(
+                (values.successes, values.failures),
+                (answered.into(), failed.into())
+            );
+            b.assert_at_rest();
+        }
+        let mut b = Bench::new(1, |_| {});
+        b.admit().unwrap().unsent(T0);
+        drop(b.admit().unwrap());
+        let c = b.guard.attempts();
+        assert_eq!((c.unsent, c.abandoned, c.ended(), c.admitted), (1, 1, 2, 2));
+        assert_eq!(b.guard.router().members(T0)[0].unsent, 1);
+        assert_eq!(b.gate.counters(), CounterValues::default());
+        b.assert_at_rest();
+    }
+
+    #[test]
+    fn a_failure_without_latency_was_silence() {
+        let mut b = Bench::new(1, |_| {});
+        for latency in [None, Some(Duration::from_millis(3))] {
+            let permit = b.admit().unwrap();
+            permit.finish(&b.policy, b.now, Outcome::Failure, latency, &mut b.rng);
+        }
+        let values = b.gate.counters();
+        assert_eq!((values.failures, values.timeouts), (2, 1));
+    }
+
+    #[test]
+    fn loss_moves_the_limit_and_what_says_nothing_does_not() {
+        let cases = [
+            (Outcome::Failure, 3),
+            (Outcome::RateLimited(Duration::from_millis(1)), 3),
+            (Outcome::Ignored, 4),
+            (Outcome::Success, 4),
+        ];
+        for (outcome, limit) in cases {
+            let mut b = Bench::new(1, |_| {});
+            let permit = b.admit().unwrap();
+            b.finish(permit, outcome);
+            assert_eq!(b.gate.limit(&b.policy), limit, "{outcome:?}");
+        }
+        let mut b = Bench::new(1, |_| {});
+        for _ in 0..50 {
+            drop(b.admit().unwrap());
+            b.admit().unwrap().unsent(T0);
+        }
+        assert_eq!(b.gate.limit(&b.policy), 4);
+    }
+
+    #[test]
+    fn stragglers_never_decide_and_dropped_probes_come_back() {
+        let mut b = Bench::new(1, |p| p.flight.initial = 64);
+        let stragglers: Vec<_> = (0..20).map(|_| b.admit().unwrap()).collect();
+        b.trip();
+        b.now = T0 + OPEN;
+        let probes: Vec<_> = (0..3).map(|_| b.admit().unwrap()).collect();
+        assert!(probes.iter().all(Permit::probe));
+        assert!(
+            matches!(b.admit(), Err(Rejected::BreakerOpen { .. })),
+            "three are out"
+        );
+        for (n, straggler) in stragglers.into_iter().enumerate() {
+            let outcome = if n % 2 == 0 {
+                Outcome::Success
+            } else {
+                Outcome::Failure
+            };
+            match n % 5 {
+                0 => drop(straggler),
+                _ => assert_eq!(b.finish(straggler, outcome), None),
+            }
+            assert_eq!(b.gate.state(b.now), State::HalfOpen);
+            assert!(
+                matches!(b.admit(), Err(Rejected::BreakerOpen { .. })),
+                "no permit grew"
+            );
+        }
+        drop(probes);
+        let probes: Vec<_> = (0..3).map(|_| b.admit().unwrap()).collect();
+        let ends: Vec<_> = probes
+            .into_iter()
+            .map(|probe| b.finish(probe, Outcome::Success))
+            .collect();
+        assert_eq!(ends[..2], [None, None]);
+        assert_eq!(
+            ends[2].map(|t| (t.from, t.to)),
+            Some((StateKind::HalfOpen, StateKind::Closed))
+        );
+        let values = b.gate.counters();
+        assert_eq!((values.opens, values.closes), (1, 1));
+        b.assert_at_rest();
+    }
+
+    #[test]
+    fn changes_that_time_made_are_told_once() {
+        let mut b = Bench::new(1, |p| p.flight.initial = 64);
+        b.trip();
+        assert_eq!(b.gate.take_transition(), None, "the trip was returned");
+        b.now = T0 + OPEN;
+        let probe = b.admit().unwrap();
+        let change = b.gate.take_transition().unwrap();
+        assert_eq!(
+            (change.to, change.reason),
+            (StateKind::HalfOpen, Reason::OpenElapsed)
+        );
+        assert_eq!(b.gate.take_transition(), None);
+        // The probe is lost, the next call notices: open again, and half-open after that.
+        b.now = b.now + b.policy.breaker.probe_lease + Duration::from_secs(1);
+        assert!(matches!(b.admit(), Err(Rejected::BreakerOpen { .. })));
+        b.now = b.now + b.policy.breaker.open_max;
+        let next = b.admit().unwrap();
+        let (lost, again) = (
+            b.gate.take_transition().unwrap(),
+            b.gate.take_transition().unwrap(),
+        );
+        assert_eq!((lost.to, lost.reason), (StateKind::Open, Reason::ProbeLost));
+        assert_eq!(
+            (again.to, again.reason),
+            (StateKind::HalfOpen, Reason::OpenElapsed)
+        );
+        assert_eq!(again.generation, lost.generation.wrapping_add(1));
+        assert_eq!(b.gate.take_transition(), None);
+        drop((probe, next));
+        b.assert_at_rest();
+    }
+
+    #[test]
+    fn low_work_leaves_room() {
+        let flight = |max| FlightPolicy {
+            min: 1,
+            max,
+            initial: max,
+            adaptive: false,
+        };
+        for (limit, low) in [(1, 1), (2, 1), (8, 7), (64, 56)] {
+            let mut b = Bench::new(1, |p| p.flight = flight(limit));
+            let mut held = Vec::new();
+            while let Ok(permit) = b.admit_as(Class::Low, Time::MAX) {
+                held.push(permit);
+            }
+            assert_eq!(held.len(), low, "of {limit}");
+            while let Ok(permit) = b.admit() {
+                held.push(permit);
+            }
+            assert_eq!(held.len(), limit as usize);
+        }
+    }
+
+    #[test]
+    fn what_a_person_forced_holds_and_is_carried() {
+        let mut b = Bench::new(1, |_| {});
+        assert!(b.gate.force(Forced::Open, b.now).is_some());
+        for hours in 0..48 {
+            b.now = T0 + Duration::from_secs(3_600 * hours);
+            let refused = b.admit().unwrap_err();
+            assert_eq!(refused.ready_at(), Some(Time::MAX));
+        }
+        let code = b.gate.operator_state();
+        let restored = b.guard.gate(&b.policy);
+        restored.restore_operator_state(code, b.now);
+        assert_eq!(restored.state(b.now), State::ForcedOpen);
+
+        assert!(b.guard.regate(&b.gate, &b.policy).is_none());
+        let window = Duration::from_secs(10);
+        let rule = crate::breaker::RateRule {
+            window,
+            min_calls: 10,
+            threshold: 0.5,
+        };
+        b.policy.breaker.failure_rate = Some(rule);
+        let renewed = b.guard.regate(&b.gate, &b.policy).unwrap();
+        assert_eq!(renewed.state(b.now), State::ForcedOpen);
+        assert!(renewed.view(&b.policy, b.now).failures.is_some());
+        assert!(renewed.reset(b.now).is_some());
+        assert_eq!(renewed.state(b.now), State::Closed);
+    }
+
+    #[test]
+    fn refusals_are_nobody_s_fault() {
+        use crate::fault::{Blame, Fault, Place};
+        let cases = [
+            (Rejected::Deadline, Place::Nowhere, None, "deadline"),
+            (Rejected::NoMember, Place::AnyPeer, None, "no-member"),
+            (
+                Rejected::BreakerOpen { retry_at: T0 },
+                Place::OtherPeer,
+                Some(T0),
+                "breaker-open",
+            ),
+            (
+                Rejected::Rate { ready_at: T0 },
+                Place::AnyPeer,
+                Some(T0),
+                "rate",
+            ),
+            (Rejected::Concurrency, Place::AnyPeer, None, "concurrency"),
+        ];
+        for (rejected, place, ready_at, name) in cases {
+            assert_eq!(
+                (rejected.blame(), rejected.retry().place),
+                (Blame::Local, place)
+            );
+            assert_eq!((rejected.ready_at(), rejected.as_str()), (ready_at, name));
+        }
     }
 }

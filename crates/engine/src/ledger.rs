@@ -739,7 +739,9 @@ mod loom_tests {
     /// Two publications, one reader: whatever it sees is one of the three published states.
     #[test]
     fn a_reader_never_sees_a_torn_page() {
-        loom::model(|| {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
             let page = Arc::new(Page::<2>::default());
             let reader = Arc::clone(&page);
             let reading = loom::thread::spawn(move || {

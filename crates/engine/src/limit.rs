@@ -501,6 +501,21 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_before_a_shrink_do_not_count_and_the_first_after_them_does() {
+        let flight = Flight::new(&WIDE);
+        assert_eq!(fill(&flight, &WIDE), 20);
+        flight.release(&WIDE, Some(true));
+        for how in [Some(true), None, Some(false)] {
+            (0..6).for_each(|_| flight.release(&WIDE, how));
+        }
+        flight.release(&WIDE, Some(true));
+        assert_eq!((flight.limit(&WIDE), flight.in_flight()), (18, 0));
+        assert!(flight.try_acquire(&WIDE));
+        flight.release(&WIDE, Some(true));
+        assert_eq!(flight.limit(&WIDE), 16);
+    }
+
+    #[test]
     fn steady_loss_ends_at_the_minimum_and_steady_success_at_the_maximum() {
         let flight = Flight::new(&WIDE);
         (0..100).for_each(|_| round(&flight, &WIDE, Some(true)));

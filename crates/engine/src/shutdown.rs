@@ -689,7 +689,7 @@ mod tests {
         );
         assert!(machine.poll(at(2_001), &occupancy).is_empty(), "told once");
         assert_eq!(machine.next_wakeup(), Some(at(40_000)));
-        let steps = machine.poll(at(40_000), &holding(slow, 7));
+        let steps = machine.poll(at(40_000), &occupancy);
         assert_eq!(names(&steps), ["closing 50000"]);
         let left: Vec<_> = machine
             .leftovers

@@ -14,6 +14,7 @@ compile_error!("Trunkline runs on Linux 5.10 or later, on x86-64 and aarch64.");
 pub mod clock;
 pub mod doorbell;
 pub mod entropy;
+pub mod letters;
 pub mod log;
 pub mod metrics;
 pub mod notify;

@@ -5,7 +5,7 @@
 //! watches the phase. While running, nothing is polled; while stopping, occupancy is read every few
 //! milliseconds, so that the process is gone soon after the last unit of work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -77,7 +77,8 @@ pub trait Part: Send + Sync {
     /// How much it holds: in flight while draining; to be flushed or ended while closing.
     fn in_flight(&self) -> u64;
 
-    /// Its drain budget is over: end what is left, each unit with an outcome.
+    /// Its draining is over, by its own budget, with the phase, or by a second signal: end what is
+    /// left, each unit with an outcome. Called once, also when nothing is left.
     fn overdue(&self);
 }
 
@@ -99,6 +100,8 @@ struct State {
     machine: Shutdown,
     parts: HashMap<PartId, Arc<dyn Part>>,
     hooks: HashMap<HookId, Hook>,
+    /// Parts whose draining is over.
+    told: HashSet<PartId>,
 }
 
 impl std::fmt::Debug for ShutdownHandle {
@@ -114,6 +117,7 @@ impl ShutdownHandle {
             machine: Shutdown::new(plan),
             parts: HashMap::new(),
             hooks: HashMap::new(),
+            told: HashSet::new(),
         };
         Self {
             inner: Arc::new(Inner {
@@ -257,6 +261,10 @@ impl ShutdownHandle {
             Step::Enter { phase, .. } => {
                 tracing::info!(phase = phase.as_str(), "shutting down");
                 self.inner.phase.send_replace(phase);
+                if phase > Phase::Draining {
+                    let parts: Vec<PartId> = self.lock().parts.keys().copied().collect();
+                    parts.into_iter().for_each(|part| self.tell_overdue(part));
+                }
             }
             Step::Run { hook, deadline, .. } => {
                 let run = self.lock().hooks.remove(&hook);
@@ -267,11 +275,19 @@ impl ShutdownHandle {
             }
             Step::Overdue { part, name, left } => {
                 tracing::warn!(part = &*name, left, "drain budget is over");
-                let part = self.lock().parts.get(&part).cloned();
-                if let Some(part) = part {
-                    part.overdue();
-                }
+                self.tell_overdue(part);
             }
+        }
+    }
+
+    fn tell_overdue(&self, id: PartId) {
+        let part = {
+            let mut state = self.lock();
+            let first = state.told.insert(id);
+            state.parts.get(&id).filter(|_| first).cloned()
+        };
+        if let Some(part) = part {
+            part.overdue();
         }
     }
 

@@ -73,12 +73,19 @@ impl Address {
         match self {
             Self::Ip(addr) => Ok(*addr),
             Self::Name { host, port } => {
-                let unresolved = |why: String| AddressError::Unresolved { host: host.clone(), why };
+                let unresolved = |why: String| AddressError::Unresolved {
+                    host: host.clone(),
+                    why,
+                };
                 let found = (host.as_str(), *port).to_socket_addrs();
-                let addrs: Vec<_> = found.map_err(|error| unresolved(error.to_string()))?.collect();
+                let addrs: Vec<_> = found
+                    .map_err(|error| unresolved(error.to_string()))?
+                    .collect();
                 // Agents that listen on IPv6 only are rare, half-configured IPv6 is not.
                 let first = addrs.iter().find(|addr| addr.is_ipv4()).or(addrs.first());
-                first.copied().ok_or_else(|| unresolved("no address".to_owned()))
+                first
+                    .copied()
+                    .ok_or_else(|| unresolved("no address".to_owned()))
             }
         }
     }
@@ -104,9 +111,13 @@ pub fn expand(text: &str, port: u16) -> Result<Vec<Address>, AddressError> {
     }
     if let Some((first, count)) = text.split_once('+') {
         // Both `ADDR+N:PORT` and `ADDR:PORT+N` are natural, so both are taken.
-        let (count, tail) = count.split_once(':').map_or((count, None), |(n, p)| (n, Some(p)));
+        let (count, tail) = count
+            .split_once(':')
+            .map_or((count, None), |(n, p)| (n, Some(p)));
         let tail = tail.map(parse_port).transpose()?;
-        let n = count.parse().map_err(|_| AddressError::Count(count.to_owned()))?;
+        let n = count
+            .parse()
+            .map_err(|_| AddressError::Count(count.to_owned()))?;
         let (ip, own) = host_port(first, tail.unwrap_or(port))?;
         return run(ip_of(&ip)?, own, n, count);
     }
@@ -139,8 +150,13 @@ fn without_transport(text: &str) -> Result<&str, AddressError> {
             return Ok(rest);
         }
     }
-    for prefix in ["tcp", "tcp6", "tls", "dtls", "dtlsudp", "tlstcp", "ssh", "unix", "ipx"] {
-        if text.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(':')) {
+    for prefix in [
+        "tcp", "tcp6", "tls", "dtls", "dtlsudp", "tlstcp", "ssh", "unix", "ipx",
+    ] {
+        if text
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with(':'))
+        {
             return Err(AddressError::Transport(prefix.to_owned()));
         }
     }
@@ -174,7 +190,10 @@ fn parse_port(text: &str) -> Result<u16, AddressError> {
 }
 
 fn parse_ip(text: &str) -> Option<IpAddr> {
-    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    text.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
 }
 
 fn ip_of(text: &str) -> Result<IpAddr, AddressError> {
@@ -201,7 +220,9 @@ fn run(first: IpAddr, port: u16, n: u64, text: &str) -> Result<Vec<Address>, Add
         return Err(AddressError::Count(text.to_owned()));
     }
     let last = to_bits(first).checked_add(u128::from(n) - 1);
-    let last = last.and_then(|bits| from_bits(bits, first)).ok_or(AddressError::Backwards)?;
+    let last = last
+        .and_then(|bits| from_bits(bits, first))
+        .ok_or(AddressError::Backwards)?;
     between(first, last, port)
 }
 
@@ -215,14 +236,20 @@ fn between(first: IpAddr, last: IpAddr, port: u16) -> Result<Vec<Address>, Addre
         return Err(AddressError::TooMany(count));
     }
     let ips = (low..=high).filter_map(|bits| from_bits(bits, first));
-    Ok(ips.map(|ip| Address::Ip(SocketAddr::new(ip, port))).collect())
+    Ok(ips
+        .map(|ip| Address::Ip(SocketAddr::new(ip, port)))
+        .collect())
 }
 
 /// The hosts of a network: without its first and last address where IPv4 reserves them.
 fn hosts(network: IpAddr, bits: &str, port: u16) -> Result<Vec<Address>, AddressError> {
     let width: u32 = if network.is_ipv4() { 32 } else { 128 };
-    let length: u32 = bits.parse().map_err(|_| AddressError::Bits(bits.to_owned()))?;
-    let free = width.checked_sub(length).ok_or_else(|| AddressError::Bits(bits.to_owned()))?;
+    let length: u32 = bits
+        .parse()
+        .map_err(|_| AddressError::Bits(bits.to_owned()))?;
+    let free = width
+        .checked_sub(length)
+        .ok_or_else(|| AddressError::Bits(bits.to_owned()))?;
     let span = 1u128.checked_shl(free).map_or(u128::MAX, |span| span - 1);
     let (low, high) = (to_bits(network) & !span, to_bits(network) | span);
     let edge = u128::from(network.is_ipv4() && length < 31);
@@ -235,7 +262,11 @@ mod tests {
     use super::*;
 
     fn texts(text: &str) -> Vec<String> {
-        expand(text, SNMP_PORT).unwrap().iter().map(Address::to_string).collect()
+        expand(text, SNMP_PORT)
+            .unwrap()
+            .iter()
+            .map(Address::to_string)
+            .collect()
     }
 
     #[test]
@@ -290,10 +321,16 @@ mod tests {
 
     #[test]
     fn a_name_that_does_not_exist_says_so() {
-        let name = Address::Name { host: "no-such-host.invalid".into(), port: 161 };
+        let name = Address::Name {
+            host: "no-such-host.invalid".into(),
+            port: 161,
+        };
         let error = name.resolve().unwrap_err().to_string();
         assert!(error.contains("no-such-host.invalid"), "{error}");
-        let local = Address::Name { host: "localhost".into(), port: 161 };
+        let local = Address::Name {
+            host: "localhost".into(),
+            port: 161,
+        };
         assert!(local.resolve().unwrap().ip().is_loopback());
     }
 }

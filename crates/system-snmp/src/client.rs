@@ -110,7 +110,15 @@ impl Client {
         };
         let links = bells.into_iter().map(link).collect();
         let (next_cancel, door_refused) = (AtomicU64::new(1), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { links, guards, targets_max, next_cancel, door_refused }) }
+        Self {
+            inner: Arc::new(Inner {
+                links,
+                guards,
+                targets_max,
+                next_cancel,
+                door_refused,
+            }),
+        }
     }
 
     /// The machine of shard `setup.index`, with the targets that it has: called at the start, and
@@ -127,7 +135,11 @@ impl Client {
         *sheet = Some(shard.sheet());
         drop(sheet);
         for target in lock(&link.registry).slots.iter().flatten() {
-            shard.command(now, Command::AddTarget(Box::new(target.clone())), &link.door);
+            shard.command(
+                now,
+                Command::AddTarget(Box::new(target.clone())),
+                &link.door,
+            );
         }
         ShardMachine::new(shard, link.door.clone())
     }
@@ -155,7 +167,11 @@ impl Client {
     pub fn add_target(&self, spec: TargetSpec) -> Result<TargetId, SnmpError> {
         let shard = self.home(spec.addr);
         let link = &self.inner.links[usize::from(shard)];
-        let guard = self.inner.guards.get(usize::from(spec.egress)).ok_or(SnmpError::NoEngine)?;
+        let guard = self
+            .inner
+            .guards
+            .get(usize::from(spec.egress))
+            .ok_or(SnmpError::NoEngine)?;
         let gate = guard.gate(&spec.policy.guard);
         let stats = Arc::new(TargetStats::default());
         let mut registry = lock(&link.registry);
@@ -171,8 +187,18 @@ impl Client {
             }
         };
         let generation = registry.generations[slot as usize];
-        let id = TargetId { shard, generation, slot };
-        let new = NewTarget { id, spec, gate, stats, drained: false };
+        let id = TargetId {
+            shard,
+            generation,
+            slot,
+        };
+        let new = NewTarget {
+            id,
+            spec,
+            gate,
+            stats,
+            drained: false,
+        };
         // Pushed under the registry's lock, so that commands about one slot keep their order.
         if let Err((_, error)) = link.door.push(Command::AddTarget(Box::new(new.clone()))) {
             registry.free.push(slot);
@@ -189,11 +215,15 @@ impl Client {
     pub fn remove_target(&self, id: TargetId) -> Result<(), SnmpError> {
         let link = self.link(id.shard)?;
         let mut registry = lock(&link.registry);
-        let Some(slot) = registry.slots.get_mut(id.slot as usize) else { return Ok(()) };
+        let Some(slot) = registry.slots.get_mut(id.slot as usize) else {
+            return Ok(());
+        };
         if slot.as_ref().is_none_or(|target| target.id != id) {
             return Ok(());
         }
-        link.door.push(Command::RemoveTarget(id)).map_err(|(_, error)| error)?;
+        link.door
+            .push(Command::RemoveTarget(id))
+            .map_err(|(_, error)| error)?;
         *slot = None;
         let generation = &mut registry.generations[id.slot as usize];
         *generation = generation.wrapping_add(1);
@@ -208,11 +238,16 @@ impl Client {
     pub fn drain_target(&self, id: TargetId, drained: bool) -> Result<(), SnmpError> {
         let link = self.link(id.shard)?;
         let mut registry = lock(&link.registry);
-        let known = registry.slots.get_mut(id.slot as usize).and_then(Option::as_mut);
+        let known = registry
+            .slots
+            .get_mut(id.slot as usize)
+            .and_then(Option::as_mut);
         let Some(target) = known.filter(|target| target.id == id) else {
             return Err(SnmpError::TargetRemoved);
         };
-        link.door.push(Command::DrainTarget(id, drained)).map_err(|(_, error)| error)?;
+        link.door
+            .push(Command::DrainTarget(id, drained))
+            .map_err(|(_, error)| error)?;
         target.drained = drained;
         Ok(())
     }
@@ -223,25 +258,41 @@ impl Client {
     /// When its shard's door is full.
     pub fn force_breaker(&self, id: TargetId, forced: Forced) -> Result<(), SnmpError> {
         let link = self.link(id.shard)?;
-        link.door.push(Command::Force(id, forced)).map_err(|(_, error)| error)
+        link.door
+            .push(Command::Force(id, forced))
+            .map_err(|(_, error)| error)
     }
 
     /// Hands in a request; its news comes to `inbox`. A request that finds the door full has its
     /// ending there at once, like any other refusal.
     pub fn submit(&self, request: Request, inbox: &Arc<Inbox>) -> CancelKey {
-        let Request { target, ask, options, token } = request;
+        let Request {
+            target,
+            ask,
+            options,
+            token,
+        } = request;
         let mut submission = Submission::new(target, ask, options, inbox.clone(), token);
         let key = self.inner.next_cancel.fetch_add(1, Ordering::Relaxed);
         submission.cancel_key = Some(key);
         self.hand_in(target.shard, vec![submission]);
-        CancelKey { shard: target.shard, key }
+        CancelKey {
+            shard: target.shard,
+            key,
+        }
     }
 
     /// Hands in many requests at once; each has its own news in `inbox`, as it completes.
     pub fn submit_batch(&self, requests: impl IntoIterator<Item = Request>, inbox: &Arc<Inbox>) {
         let mut by_shard: Vec<Vec<Submission>> = Vec::new();
         by_shard.resize_with(self.shards(), Vec::new);
-        for Request { target, ask, options, token } in requests {
+        for Request {
+            target,
+            ask,
+            options,
+            token,
+        } in requests
+        {
             let mut submission = Submission::new(target, ask, options, inbox.clone(), token);
             if matches!(submission.ask, Ask::Walk(_)) {
                 let key = self.inner.next_cancel.fetch_add(1, Ordering::Relaxed);
@@ -274,9 +325,17 @@ impl Client {
         options: JobOptions,
     ) -> Result<Reply, SnmpError> {
         let inbox = Inbox::new();
-        let request = Request { target, ask: Ask::Exchange(exchange), options, token: 0 };
+        let request = Request {
+            target,
+            ask: Ask::Exchange(exchange),
+            options,
+            token: 0,
+        };
         let key = self.submit(request, &inbox);
-        let mut cancel = CancelOnDrop { client: self, key: Some(key) };
+        let mut cancel = CancelOnDrop {
+            client: self,
+            key: Some(key),
+        };
         let completion = inbox.take().await;
         cancel.key = None;
         match completion.event {
@@ -289,9 +348,18 @@ impl Client {
     /// A walk, whose pages are awaited one by one. Dropping it cancels it.
     pub fn walk(&self, target: TargetId, spec: WalkSpec, options: JobOptions) -> WalkStream {
         let inbox = Inbox::new();
-        let request = Request { target, ask: Ask::Walk(spec), options, token: 0 };
+        let request = Request {
+            target,
+            ask: Ask::Walk(spec),
+            options,
+            token: 0,
+        };
         let key = self.submit(request, &inbox);
-        WalkStream { client: self.clone(), inbox, key: Some(key) }
+        WalkStream {
+            client: self.clone(),
+            inbox,
+            key: Some(key),
+        }
     }
 
     /// Refuses new requests from now on; those under way go on.
@@ -329,12 +397,20 @@ impl Client {
     /// The books of each shard.
     pub fn balances(&self) -> Vec<Balance> {
         let read = |link: &Link| lock(&link.sheet).as_ref().map(SheetReader::read);
-        self.inner.links.iter().map(|link| read(link).unwrap_or_default()).collect()
+        self.inner
+            .links
+            .iter()
+            .map(|link| read(link).unwrap_or_default())
+            .collect()
     }
 
     /// The counters of each shard.
     pub fn stats(&self) -> Vec<Arc<ShardStats>> {
-        self.inner.links.iter().map(|link| link.stats.clone()).collect()
+        self.inner
+            .links
+            .iter()
+            .map(|link| link.stats.clone())
+            .collect()
     }
 
     /// The ways out, the first of which is all engines.
@@ -355,7 +431,12 @@ impl Client {
     pub fn target(&self, id: TargetId) -> Option<TargetView> {
         let link = self.link(id.shard).ok()?;
         let registry = lock(&link.registry);
-        registry.slots.get(id.slot as usize)?.as_ref().filter(|target| target.id == id).map(view)
+        registry
+            .slots
+            .get(id.slot as usize)?
+            .as_ref()
+            .filter(|target| target.id == id)
+            .map(view)
     }
 
     fn hand_in(&self, shard: u16, batch: Vec<Submission>) {
@@ -363,14 +444,15 @@ impl Client {
             Ok(link) => link,
             Err(error) => return self.refuse(batch, &error),
         };
-        match link.door.push(Command::Submit(batch)) {
-            Err((Command::Submit(batch), error)) => self.refuse(batch, &error),
-            Ok(()) | Err(_) => {}
+        if let Err((Command::Submit(batch), error)) = link.door.push(Command::Submit(batch)) {
+            self.refuse(batch, &error);
         }
     }
 
     fn refuse(&self, batch: Vec<Submission>, error: &SnmpError) {
-        self.inner.door_refused.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.inner
+            .door_refused
+            .fetch_add(batch.len() as u64, Ordering::Relaxed);
         let mut done = Done::default();
         for Submission { ask, reply, .. } in batch {
             reply.finish(ask.failed(error.clone()), &mut done);
@@ -385,7 +467,10 @@ impl Client {
     }
 
     fn link(&self, shard: u16) -> Result<&Link, SnmpError> {
-        self.inner.links.get(usize::from(shard)).ok_or(SnmpError::TargetRemoved)
+        self.inner
+            .links
+            .get(usize::from(shard))
+            .ok_or(SnmpError::TargetRemoved)
     }
 }
 

@@ -148,13 +148,22 @@ pub(crate) struct ReplyTo {
 
 impl ReplyTo {
     pub(crate) fn new(inbox: Arc<Inbox>, token: u64) -> Self {
-        Self { inbox: Some(inbox), token }
+        Self {
+            inbox: Some(inbox),
+            token,
+        }
     }
 
     /// Adds the last event to `done`.
     pub(crate) fn finish(mut self, event: Event, done: &mut Done) {
         if let Some(inbox) = self.inbox.take() {
-            done.push(inbox, Completion { token: self.token, event });
+            done.push(
+                inbox,
+                Completion {
+                    token: self.token,
+                    event,
+                },
+            );
         }
     }
 
@@ -162,7 +171,13 @@ impl ReplyTo {
     pub(crate) fn page(&self, reply: Reply, credit: PageCredit, done: &mut Done) {
         if let Some(inbox) = &self.inbox {
             let event = Event::Page(reply, credit);
-            done.push(inbox.clone(), Completion { token: self.token, event });
+            done.push(
+                inbox.clone(),
+                Completion {
+                    token: self.token,
+                    event,
+                },
+            );
         }
     }
 }
@@ -171,14 +186,17 @@ impl Drop for ReplyTo {
     fn drop(&mut self) {
         if let Some(inbox) = self.inbox.take() {
             let event = Event::Failed(SnmpError::ShardDied);
-            inbox.put(std::iter::once(Completion { token: self.token, event }));
+            inbox.put(std::iter::once(Completion {
+                token: self.token,
+                event,
+            }));
         }
     }
 }
 
 /// What a turn completed, delivered when the turn is over.
 #[derive(Debug, Default)]
-pub struct Done {
+pub(crate) struct Done {
     inboxes: Vec<(Arc<Inbox>, Vec<Completion>)>,
     spare: Vec<Vec<Completion>>,
 }
@@ -188,7 +206,10 @@ const GROUPS_MAX: usize = 16;
 
 impl Done {
     fn push(&mut self, inbox: Arc<Inbox>, completion: Completion) {
-        let known = self.inboxes.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &inbox));
+        let known = self
+            .inboxes
+            .iter_mut()
+            .find(|(known, _)| Arc::ptr_eq(known, &inbox));
         if let Some((_, batch)) = known {
             batch.push(completion);
         } else if self.inboxes.len() == GROUPS_MAX {
@@ -201,7 +222,7 @@ impl Done {
     }
 
     /// Delivers everything.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         for (inbox, mut batch) in self.inboxes.drain(..) {
             inbox.put(batch.drain(..));
             self.spare.push(batch);
@@ -228,7 +249,11 @@ impl std::fmt::Debug for Credit {
 impl Credit {
     /// A credit that calls `resume` when a parked walk may go on.
     pub(crate) fn new(resume: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
-        Arc::new(Self { unread: AtomicU32::new(0), parked: AtomicBool::new(false), resume })
+        Arc::new(Self {
+            unread: AtomicU32::new(0),
+            parked: AtomicBool::new(false),
+            resume,
+        })
     }
 
     /// Counts a page as unread.
@@ -276,7 +301,10 @@ mod tests {
         drop(ReplyTo::new(inbox.clone(), 7));
         let completion = inbox.try_take().unwrap();
         assert_eq!(completion.token, 7);
-        assert!(matches!(completion.event, Event::Failed(SnmpError::ShardDied)));
+        assert!(matches!(
+            completion.event,
+            Event::Failed(SnmpError::ShardDied)
+        ));
         assert!(inbox.try_take().is_none());
     }
 

@@ -29,9 +29,17 @@ const WORK: u8 = 1;
 impl Door {
     /// A door whose bell is `ring`, for at most `batches` waiting commands.
     pub fn new(batches: usize, ring: Box<dyn Fn() + Send + Sync>) -> Self {
-        let policy =
-            LanePolicy { items: batches, bytes: 256 << 20, levels: 2, ..LanePolicy::default() };
-        Self { lane: Lane::new(policy), ring, refused: AtomicU64::new(0) }
+        let policy = LanePolicy {
+            items: batches,
+            bytes: 256 << 20,
+            levels: 2,
+            ..LanePolicy::default()
+        };
+        Self {
+            lane: Lane::new(policy),
+            ring,
+            refused: AtomicU64::new(0),
+        }
     }
 
     /// Hands in a command.
@@ -55,7 +63,9 @@ impl Door {
             Pushed::Refused(command, Refusal::Closed) => Err((command, SnmpError::ShuttingDown)),
             Pushed::Refused(command, _)
             | Pushed::Full { item: command, .. }
-            | Pushed::Displaced { victim: command, .. } => {
+            | Pushed::Displaced {
+                victim: command, ..
+            } => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 Err((command, SnmpError::QueueFull("the shard's door")))
             }

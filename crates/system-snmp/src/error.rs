@@ -91,7 +91,11 @@ pub enum UnreachableReason {
 }
 
 fn timeout_text(attempts: u32, waited: Duration, stranger: Option<SocketAddr>) -> String {
-    let tries = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    let tries = if attempts == 1 {
+        "1 attempt".to_owned()
+    } else {
+        format!("{attempts} attempts")
+    };
     let ms = waited.as_millis();
     match stranger {
         None => format!("no answer within {ms} ms ({tries})"),
@@ -122,9 +126,10 @@ impl Fault for SnmpError {
 
     fn retry(&self) -> Retry {
         match self {
-            Self::BreakerOpen { retry_in } => {
-                Retry { place: Place::SamePeer, after: *retry_in }
-            }
+            Self::BreakerOpen { retry_in } => Retry {
+                place: Place::SamePeer,
+                after: *retry_in,
+            },
             Self::Timeout { .. }
             | Self::Unreachable { .. }
             | Self::Send(_)
@@ -168,7 +173,11 @@ mod tests {
 
     #[test]
     fn only_the_peers_own_faults_reach_its_breaker() {
-        let timeout = SnmpError::Timeout { attempts: 2, waited: Duration::ZERO, stranger: None };
+        let timeout = SnmpError::Timeout {
+            attempts: 2,
+            waited: Duration::ZERO,
+            stranger: None,
+        };
         assert_eq!(timeout.blame(), Blame::Peer);
         assert_eq!(SnmpError::Send("EPERM".into()).blame(), Blame::Local);
         assert_eq!(SnmpError::Cancelled.retry(), Retry::NEVER);
@@ -177,8 +186,15 @@ mod tests {
     #[test]
     fn a_timeout_names_the_stranger_and_the_remedy() {
         let stranger = Some("10.0.0.9:161".parse().unwrap());
-        let text = SnmpError::Timeout { attempts: 1, waited: Duration::from_secs(1), stranger }
-            .to_string();
-        assert!(text.contains("10.0.0.9:161") && text.contains("source = \"learn\""), "{text}");
+        let text = SnmpError::Timeout {
+            attempts: 1,
+            waited: Duration::from_secs(1),
+            stranger,
+        }
+        .to_string();
+        assert!(
+            text.contains("10.0.0.9:161") && text.contains("source = \"learn\""),
+            "{text}"
+        );
     }
 }

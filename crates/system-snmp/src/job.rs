@@ -33,7 +33,12 @@ pub struct Exchange {
 impl Exchange {
     /// A GET of an encoded varbind list.
     pub fn get(varbinds: Arc<[u8]>) -> Self {
-        Self { kind: PduKind::Get, non_repeaters: 0, max_repetitions: 0, varbinds }
+        Self {
+            kind: PduKind::Get,
+            non_repeaters: 0,
+            max_repetitions: 0,
+            varbinds,
+        }
     }
 }
 
@@ -75,7 +80,13 @@ impl Submission {
         token: u64,
     ) -> Self {
         let reply = ReplyTo::new(inbox, token);
-        Self { target, ask, options, reply, cancel_key: None }
+        Self {
+            target,
+            ask,
+            options,
+            reply,
+            cancel_key: None,
+        }
     }
 
     /// A rough size in bytes, for the lane's byte bound.
@@ -92,7 +103,11 @@ impl Submission {
 #[derive(Debug)]
 pub(crate) enum Work {
     Exchange(Exchange),
-    Walk { walk: Box<Walk>, asked: u32, credit: Arc<Credit> },
+    Walk {
+        walk: Box<Walk>,
+        asked: u32,
+        credit: Arc<Credit>,
+    },
 }
 
 /// Where a job is.

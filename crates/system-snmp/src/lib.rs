@@ -12,16 +12,18 @@ mod door;
 mod error;
 mod job;
 mod machine;
+pub mod operations;
 mod poller;
 mod results;
 mod rtt;
 mod shard;
+mod status;
 mod system;
 mod target;
 mod walk;
 mod wire;
 
-pub use address::{Address, AddressError, SNMP_PORT, expand};
+pub use address::{Address, AddressError, EXPAND_MAX, SNMP_PORT, expand};
 pub use client::{CancelKey, Client, Request, TargetView, WalkItem, WalkStream};
 pub use completion::{Completion, Event, Inbox, PageCredit, Reply};
 pub use config::{
@@ -31,15 +33,16 @@ pub use door::Door;
 pub use error::{SnmpError, UnreachableReason};
 pub use job::{Ask, Exchange, JobOptions};
 pub use machine::ShardMachine;
+pub use poller::{PolledTarget, Poller, PollerFigures, PollerStats, Record, RunOutcome, Schedule};
+pub use results::{JsonLines, Results, Samples, Sink, SinkError, SinkView, Undertaker, value_json};
 pub use rtt::{RttEstimate, TimeoutPolicy};
 pub use shard::{
     BadDatagram, BreakerEvent, Egress, EngineSockets, Shard, ShardFigures, ShardSetup, ShardStats,
 };
+pub use status::{PoolStatus, ShardReport, SocketReport, export, pool_status};
 pub use system::{NamedTarget, ReloadReport, StartError, System};
 pub use target::{
     Priority, SourcePolicy, TargetFigures, TargetId, TargetPolicy, TargetSpec, TargetStats,
 };
-pub use poller::{PolledTarget, Poller, PollerFigures, PollerStats, Record, RunOutcome, Schedule};
-pub use results::{JsonLines, Results, Samples, Sink, SinkError, SinkView, Undertaker};
 pub use walk::{EndSign, Method, Next, Order, Page, Walk, WalkEnd, WalkSpec, WalkStop};
 pub use wire::{OnDeath, Wire, WireError, WirePlan};

@@ -26,7 +26,13 @@ pub struct ShardMachine {
 
 impl ShardMachine {
     pub(crate) fn new(shard: Shard, door: Arc<Door>) -> Self {
-        Self { shard, door, commands: Vec::new(), more: false, stopping: false }
+        Self {
+            shard,
+            door,
+            commands: Vec::new(),
+            more: false,
+            stopping: false,
+        }
     }
 
     /// The shard, for a test's invariants.
@@ -89,7 +95,8 @@ impl Machine for ShardMachine {
 
     fn unsent(&mut self, now: Time, token: u64, _to: SocketAddr, error: SendFailure) {
         let Ok(id) = u32::try_from(token) else { return };
-        self.shard.unsent(now, id, SnmpError::Send(error.to_string()));
+        self.shard
+            .unsent(now, id, SnmpError::Send(error.to_string()));
         self.shard.flush();
     }
 

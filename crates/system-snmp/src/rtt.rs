@@ -40,7 +40,9 @@ pub struct RttEstimate {
 impl RttEstimate {
     /// Takes the round trip of an exchange that was sent once.
     pub fn sample(&mut self, rtt: Duration) {
-        let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX >> 3).clamp(1, u32::MAX >> 3);
+        let rtt_us = u32::try_from(rtt.as_micros())
+            .unwrap_or(u32::MAX >> 3)
+            .clamp(1, u32::MAX >> 3);
         if self.srtt_us == 0 {
             (self.srtt_us, self.var_us) = (rtt_us, rtt_us / 2);
             return;
@@ -86,7 +88,10 @@ mod tests {
             rtt.sample(ms(200));
         }
         assert!(rtt.smoothed().abs_diff(ms(200)) < ms(2), "{rtt:?}");
-        assert!((ms(200)..ms(230)).contains(&rtt.timeout(&policy, 0)), "{rtt:?}");
+        assert!(
+            (ms(200)..ms(230)).contains(&rtt.timeout(&policy, 0)),
+            "{rtt:?}"
+        );
         for _ in 0..200 {
             rtt.sample(Duration::from_micros(80));
         }
@@ -97,10 +102,16 @@ mod tests {
 
     #[test]
     fn a_fixed_timeout_neither_learns_nor_doubles() {
-        let policy = TimeoutPolicy { adaptive: false, ..TimeoutPolicy::default() };
+        let policy = TimeoutPolicy {
+            adaptive: false,
+            ..TimeoutPolicy::default()
+        };
         let mut rtt = RttEstimate::default();
         rtt.sample(ms(3));
-        assert_eq!((rtt.timeout(&policy, 0), rtt.timeout(&policy, 5)), (ms(1000), ms(1000)));
+        assert_eq!(
+            (rtt.timeout(&policy, 0), rtt.timeout(&policy, 5)),
+            (ms(1000), ms(1000))
+        );
     }
 
     #[test]
@@ -109,6 +120,9 @@ mod tests {
         for _ in 0..50 {
             rtt.sample(Duration::MAX);
         }
-        assert_eq!(rtt.timeout(&TimeoutPolicy::default(), 0), TimeoutPolicy::default().max);
+        assert_eq!(
+            rtt.timeout(&TimeoutPolicy::default(), 0),
+            TimeoutPolicy::default().max
+        );
     }
 }

@@ -203,7 +203,7 @@ impl System {
     /// Every configured target, by name.
     pub fn targets(&self) -> Vec<NamedTarget> {
         let mut targets: Vec<_> = lock(&self.targets).values().cloned().collect();
-        targets.sort_by(|a, b| natural(&a.plan.name).cmp(&natural(&b.plan.name)));
+        targets.sort_by_cached_key(|target| natural(&target.plan.name));
         targets
     }
 
@@ -229,7 +229,10 @@ impl System {
     /// When a target cannot be taken on; those before it have been.
     pub fn reload(&self, plan: SystemPlan) -> Result<ReloadReport, StartError> {
         let mut current = lock(&self.plan);
-        let mut report = ReloadReport { restart: frozen(&current, &plan), ..Default::default() };
+        let mut report = ReloadReport {
+            restart: frozen(&current, &plan),
+            ..Default::default()
+        };
         let mut named = lock(&self.targets);
         let mut next = HashMap::new();
         for target in &plan.targets {
@@ -237,7 +240,10 @@ impl System {
             let entry = match known {
                 Some(known) if same(&known.plan, target) => {
                     report.kept += 1;
-                    NamedTarget { plan: target.clone(), ..known }
+                    NamedTarget {
+                        plan: target.clone(),
+                        ..known
+                    }
                 }
                 known => {
                     self.forget(known.as_ref());
@@ -261,10 +267,15 @@ impl System {
 
     /// Resolves the names that had no address. It waits for the resolver.
     pub fn resolve_again(&self) {
-        let waiting: Vec<_> =
-            self.targets().into_iter().filter(|target| target.id.is_none()).collect();
+        let waiting: Vec<_> = self
+            .targets()
+            .into_iter()
+            .filter(|target| target.id.is_none())
+            .collect();
         for target in waiting {
-            let Ok(entry) = take_on(self.client(), &target.plan) else { continue };
+            let Ok(entry) = take_on(self.client(), &target.plan) else {
+                continue;
+            };
             if let Some(polled) = polled_target(&entry) {
                 self.order(Order::Add(polled));
             }
@@ -369,12 +380,23 @@ fn take_on(client: &Client, plan: &TargetPlan) -> Result<NamedTarget, StartError
         Ok(addr) => addr,
         Err(error) => {
             let unresolved = Some(error.to_string());
-            return Ok(NamedTarget { id: None, plan: plan.clone(), unresolved });
+            return Ok(NamedTarget {
+                id: None,
+                plan: plan.clone(),
+                unresolved,
+            });
         }
     };
-    let refused = |error| StartError::Target { name: plan.name.clone(), error };
+    let refused = |error| StartError::Target {
+        name: plan.name.clone(),
+        error,
+    };
     let id = client.add_target(spec(plan, addr)).map_err(refused)?;
-    Ok(NamedTarget { id: Some(id), plan: plan.clone(), unresolved: None })
+    Ok(NamedTarget {
+        id: Some(id),
+        plan: plan.clone(),
+        unresolved: None,
+    })
 }
 
 fn spec(plan: &TargetPlan, addr: SocketAddr) -> TargetSpec {
@@ -412,7 +434,11 @@ fn same(a: &TargetPlan, b: &TargetPlan) -> bool {
 fn frozen(old: &SystemPlan, new: &SystemPlan) -> Vec<&'static str> {
     let ways = |plan: &SystemPlan| {
         let way = |engine: &crate::config::EnginePlan| {
-            (engine.member.name.clone(), engine.bind, engine.interface.clone())
+            (
+                engine.member.name.clone(),
+                engine.bind,
+                engine.interface.clone(),
+            )
         };
         plan.engines.iter().map(way).collect::<Vec<_>>()
     };
@@ -425,7 +451,10 @@ fn frozen(old: &SystemPlan, new: &SystemPlan) -> Vec<&'static str> {
         ("engine", ways(old) != ways(new)),
         ("sink", old.sinks != new.sinks),
     ];
-    checks.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    checks
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
 }
 
 /// The poller's thread.

@@ -132,14 +132,16 @@ impl TargetStats {
         if again {
             bump(&self.retransmits);
         }
-        self.last_sent_ms.store(now.as_millis().max(1), Ordering::Relaxed);
+        self.last_sent_ms
+            .store(now.as_millis().max(1), Ordering::Relaxed);
     }
 
     pub(crate) fn answered(&self, now: Time, srtt: Duration) {
         bump(&self.replies);
         let srtt_us = u32::try_from(srtt.as_micros()).unwrap_or(u32::MAX);
         self.srtt_us.store(srtt_us, Ordering::Relaxed);
-        self.last_reply_ms.store(now.as_millis().max(1), Ordering::Relaxed);
+        self.last_reply_ms
+            .store(now.as_millis().max(1), Ordering::Relaxed);
     }
 
     pub(crate) fn timed_out(&self) {
@@ -159,7 +161,10 @@ impl TargetStats {
 
 /// Adds one; only the owner writes, so a load and a store do.
 fn bump(counter: &AtomicU32) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(1),
+        Ordering::Relaxed,
+    );
 }
 
 /// How urgent a request is; within one level a target's requests keep their order.
@@ -319,7 +324,11 @@ mod tests {
         }
         assert_eq!(memory.start(), 18, "the eighth walk tries more");
         memory.note(25, 25);
-        assert_eq!(memory.start(), 0, "the device bears all: nothing to remember");
+        assert_eq!(
+            memory.start(),
+            0,
+            "the device bears all: nothing to remember"
+        );
     }
 
     #[test]

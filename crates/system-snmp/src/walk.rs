@@ -51,7 +51,12 @@ pub struct WalkSpec {
 impl WalkSpec {
     /// A strict walk of `root` by `method`, up to 10,000,000 rows.
     pub fn new(root: OidBuf, method: Method) -> Self {
-        Self { root, method, order: Order::Strict, max_rows: 10_000_000 }
+        Self {
+            root,
+            method,
+            order: Order::Strict,
+            max_rows: 10_000_000,
+        }
     }
 }
 
@@ -148,7 +153,7 @@ pub struct Walk {
     repetitions: u32,
     ceiling: u32,
     empty_pages: u8,
-    seen: Option<Box<HashSet<OidBuf>>>,
+    seen: Option<HashSet<OidBuf>>,
 }
 
 /// The most OIDs that a relaxed walk remembers; beyond it only exact repetition of the last OID
@@ -162,10 +167,22 @@ impl Walk {
             Method::Next => 0,
             Method::Bulk(most) => most.max(1),
         };
-        let seen = (spec.order == Order::Relaxed).then(Box::default);
-        let ceiling = if learned == 0 { most } else { learned.min(most) };
+        let seen = (spec.order == Order::Relaxed).then(HashSet::new);
+        let ceiling = if learned == 0 {
+            most
+        } else {
+            learned.min(most)
+        };
         let last = spec.root.clone();
-        Self { spec: Box::new(spec), last, rows: 0, repetitions: ceiling, ceiling, empty_pages: 0, seen }
+        Self {
+            spec: Box::new(spec),
+            last,
+            rows: 0,
+            repetitions: ceiling,
+            ceiling,
+            empty_pages: 0,
+            seen,
+        }
     }
 
     /// The OID to ask beyond, and the repetitions (0: GETNEXT).
@@ -185,7 +202,11 @@ impl Walk {
 
     /// Takes a validated noError page.
     pub fn page(&mut self, varbinds: VarBinds<'_>) -> Page {
-        let mut page = Page { kept_bytes: 0, rows: 0, next: Next::Ask };
+        let mut page = Page {
+            kept_bytes: 0,
+            rows: 0,
+            next: Next::Ask,
+        };
         let total = varbinds.raw().len();
         let mut rest = varbinds;
         let mut last: Option<Oid<'_>> = None;
@@ -218,17 +239,15 @@ impl Walk {
         page
     }
 
-    fn judge(
-        &mut self,
-        previous: Oid<'_>,
-        varbind: &VarBind<'_>,
-        fresh: u32,
-    ) -> Option<Verdict> {
+    fn judge(&mut self, previous: Oid<'_>, varbind: &VarBind<'_>, fresh: u32) -> Option<Verdict> {
         let VarBind { oid, value } = *varbind;
         if !oid.starts_with(&self.spec.root) {
             return Some(Verdict::LeftSubtree);
         }
-        if matches!(value, Value::EndOfMibView | Value::NoSuchObject | Value::NoSuchInstance) {
+        if matches!(
+            value,
+            Value::EndOfMibView | Value::NoSuchObject | Value::NoSuchInstance
+        ) {
             return Some(Verdict::KeepAndEnd);
         }
         if self.rows + u64::from(fresh) >= self.spec.max_rows {
@@ -237,7 +256,10 @@ impl Walk {
         let Some(seen) = &mut self.seen else {
             return (oid <= previous).then(|| {
                 let (previous, offending) = (previous.to_owned(), oid.to_owned());
-                Verdict::Stop(WalkStop::NotIncreasing { previous, offending })
+                Verdict::Stop(WalkStop::NotIncreasing {
+                    previous,
+                    offending,
+                })
             });
         };
         let again = oid == previous || (seen.len() < SEEN_MAX && !seen.insert(oid.to_owned()));
@@ -247,8 +269,14 @@ impl Walk {
     fn ended(&self, verdict: Verdict, fresh: u32) -> WalkEnd {
         let rows = self.rows + u64::from(fresh);
         match verdict {
-            Verdict::LeftSubtree => WalkEnd::Complete { rows, by: EndSign::LeftSubtree },
-            Verdict::KeepAndEnd => WalkEnd::Complete { rows, by: EndSign::EndOfMib },
+            Verdict::LeftSubtree => WalkEnd::Complete {
+                rows,
+                by: EndSign::LeftSubtree,
+            },
+            Verdict::KeepAndEnd => WalkEnd::Complete {
+                rows,
+                by: EndSign::EndOfMib,
+            },
             Verdict::Stop(reason) => stop(rows, reason),
         }
     }
@@ -272,7 +300,10 @@ impl Walk {
         match status {
             ErrorStatus::NoSuchName => {
                 let by = EndSign::EndOfMib;
-                Next::End(WalkEnd::Complete { rows: self.rows, by })
+                Next::End(WalkEnd::Complete {
+                    rows: self.rows,
+                    by,
+                })
             }
             ErrorStatus::TooBig | ErrorStatus::GenErr if self.repetitions > 0 => {
                 self.shrink();
@@ -317,5 +348,9 @@ enum Verdict {
 }
 
 fn stop(rows: u64, reason: WalkStop) -> WalkEnd {
-    if rows == 0 { WalkEnd::Failed(reason) } else { WalkEnd::Partial { rows, reason } }
+    if rows == 0 {
+        WalkEnd::Failed(reason)
+    } else {
+        WalkEnd::Partial { rows, reason }
+    }
 }

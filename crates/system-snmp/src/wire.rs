@@ -109,15 +109,18 @@ impl Wire {
     /// The first thing that cannot be had; nothing runs then.
     pub fn start(plan: &WirePlan, clock: Clock, on_death: &OnDeath) -> Result<Self, WireError> {
         let guards = guards(plan, clock)?;
-        let bells: Vec<Doorbell> =
-            (0..plan.shards).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
+        let bells: Vec<Doorbell> = (0..plan.shards)
+            .map(|_| Doorbell::new())
+            .collect::<Result<_, _>>()?;
         let ring = |bell: &Doorbell| -> Box<dyn Fn() + Send + Sync> {
             let bell = bell.clone();
             Box::new(move || bell.ring())
         };
         let client = Client::new(bells.iter().map(ring).collect(), guards, plan.max_targets);
         let drivers = Arc::new(Mutex::new(vec![None; usize::from(plan.shards)]));
-        let first = (0..plan.shards).map(|_| open(plan)).collect::<Result<Vec<_>, _>>()?;
+        let first = (0..plan.shards)
+            .map(|_| open(plan))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut supervisors = Vec::new();
         for ((index, bell), opened) in (0..plan.shards).zip(bells).zip(first) {
             let birth = Birth {
@@ -132,9 +135,15 @@ impl Wire {
             let told = on_death.clone();
             let mut opened = Some(opened);
             let body = move || birth.live(opened.take());
-            supervisors.push(Supervisor::spawn(name, entropy::seed(), body, move |d| told(d))?);
+            supervisors.push(Supervisor::spawn(name, entropy::seed(), body, move |d| {
+                told(d)
+            })?);
         }
-        Ok(Self { client, supervisors, drivers })
+        Ok(Self {
+            client,
+            supervisors,
+            drivers,
+        })
     }
 
     /// The client.
@@ -172,7 +181,10 @@ fn guards(plan: &WirePlan, clock: Clock) -> Result<Vec<Guard>, WireError> {
         let router = Router::new(plan.router.clone(), &mut rng)?;
         for engine in engines {
             let member = engine.member.clone();
-            let refused = |error| WireError::Member { engine: engine.member.name.clone(), error };
+            let refused = |error| WireError::Member {
+                engine: engine.member.name.clone(),
+                error,
+            };
             router.add(now, member).map_err(refused)?;
         }
         Ok(Guard::new(Arc::new(router), AttemptSheet::default()))
@@ -195,9 +207,10 @@ fn open(plan: &WirePlan) -> Result<Opened, WireError> {
     let mut engines = Vec::new();
     for engine in &plan.engines {
         let mut own = EngineSockets::default();
-        for (bind, list) in
-            [(v4_of(engine.bind), &mut own.v4), (v6_of(engine.bind, engine), &mut own.v6)]
-        {
+        for (bind, list) in [
+            (v4_of(engine.bind), &mut own.v4),
+            (v6_of(engine.bind, engine), &mut own.v6),
+        ] {
             let Some(bind) = bind else { continue };
             for _ in 0..plan.sockets {
                 list.push(u16::try_from(specs.len()).unwrap_or(u16::MAX));
@@ -211,8 +224,15 @@ fn open(plan: &WirePlan) -> Result<Opened, WireError> {
         }
         engines.push(own);
     }
-    let names: Vec<_> = plan.engines.iter().map(|engine| engine.member.name.as_str()).collect();
-    let failed = |error| WireError::Open { engine: names.join(", "), error };
+    let names: Vec<_> = plan
+        .engines
+        .iter()
+        .map(|engine| engine.member.name.as_str())
+        .collect();
+    let failed = |error| WireError::Open {
+        engine: names.join(", "),
+        error,
+    };
     let sockets = Sockets::open(&specs).map_err(failed)?;
     Ok(Opened { sockets, engines })
 }
@@ -230,7 +250,10 @@ fn v6_of(bind: Option<IpAddr>, engine: &EnginePlan) -> Option<SocketAddr> {
     match bind {
         None => {
             let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-            let probe = SocketSpec { interface: engine.interface.clone(), ..SocketSpec::new(any) };
+            let probe = SocketSpec {
+                interface: engine.interface.clone(),
+                ..SocketSpec::new(any)
+            };
             Sockets::open(&[probe]).is_ok().then_some(any)
         }
         Some(ip @ IpAddr::V6(_)) => Some(SocketAddr::new(ip, 0)),
@@ -263,13 +286,18 @@ impl Birth {
     }
 
     fn setup(&self, engines: Vec<EngineSockets>) -> ShardSetup {
-        let egress = self.client.guards().iter().enumerate().map(|(group, guard)| Egress {
-            guard: guard.clone(),
-            sockets: match group {
-                0 => engines.clone(),
-                only => vec![engines[only - 1].clone()],
-            },
-        });
+        let egress = self
+            .client
+            .guards()
+            .iter()
+            .enumerate()
+            .map(|(group, guard)| Egress {
+                guard: guard.clone(),
+                sockets: match group {
+                    0 => engines.clone(),
+                    only => vec![engines[only - 1].clone()],
+                },
+            });
         ShardSetup {
             index: self.index,
             jobs_max: self.plan.max_requests,

@@ -97,6 +97,7 @@ impl Check for LimitsBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::Problems;
 
     #[test]
     fn the_defaults_are_the_engines() {
@@ -118,6 +119,17 @@ mod tests {
             let rate = block.rate().unwrap();
             assert_eq!((rate.burst, rate.check()), (burst, Ok(())), "{text}");
         }
+    }
+
+    #[test]
+    fn a_block_that_no_file_could_hold_is_refused_too() {
+        let mut problems = Problems::default();
+        let block = LimitsBlock {
+            per_second: Some(0.0),
+            ..LimitsBlock::default()
+        };
+        block.check(&mut At::root(&mut problems));
+        assert_eq!(problems.diagnostics()[0].key, "per_second");
     }
 
     #[test]

@@ -428,6 +428,34 @@ error[T0109]: `token` is not used by snmp
 1 error; more about one: trunkline explain T0100"#,
     },
     Case {
+        what: "bounds that cross, judged by the engine's policies",
+        text: r#"[snmp.core]
+targets = []
+limits.in_flight_max = 2
+limits.in_flight_min = 3
+retry.cap = '1ms'
+"#,
+        report: r#"error[T0106]: `in_flight_min` must be between 1 and 2, but is 3
+ --> t.toml:4:24
+4 | limits.in_flight_min = 3
+  |                        ^
+error[T0106]: `base` must be between 1ns and 1ms, but is 100ms
+ --> t.toml:5:1
+5 | retry.cap = '1ms'
+  | ^^^^^
+2 errors; more about one: trunkline explain T0106"#,
+    },
+    Case {
+        what: "a list that is too long",
+        text: "[admin]\nhosts = ['a', 'b', 'c']\n",
+        report: r#"error[T0106]: `hosts` has 3 elements
+ --> t.toml:2:9
+2 | hosts = ['a', 'b', 'c']
+  |         ^^^^^^^^^^^^^^^
+  = help: the number of elements is from 0 to 2
+1 error; more about one: trunkline explain T0106"#,
+    },
+    Case {
         what: "a key twice",
         text: "[admin]\nverbose = true\nverbose = true\n",
         report: r#"error[T0100]: duplicate key

@@ -33,6 +33,7 @@ pub(crate) struct Admin {
     /// The file of the token.
     pub(crate) token_file: Option<SecretFile>,
     /// Names of this host.
+    #[schemars(length(max = 2))]
     pub(crate) hosts: Vec<String>,
 }
 

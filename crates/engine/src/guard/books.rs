@@ -1,4 +1,8 @@
 //! The books of attempts: every permit ends in exactly one way, and every refusal has a reason.
+//!
+//! What began and what is in flight is counted where it happens, at the members of the router; the
+//! ends are counted here. The two are written by different hands, so that their agreement says
+//! something.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,10 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Rejected;
 use crate::fault::Outcome;
 
-/// The books of attempts, in shared words.
+/// How attempts ended and why they were refused, in shared words.
 #[derive(Debug, Default)]
 pub struct AttemptSheet {
-    admitted: AtomicU64,
     succeeded: AtomicU64,
     slow: AtomicU64,
     rate_limited: AtomicU64,
@@ -92,11 +95,6 @@ impl AttemptSheet {
         counter.fetch_add(1, Relaxed);
     }
 
-    #[inline]
-    pub(super) fn note_admitted(&self) {
-        self.admitted.fetch_add(1, Relaxed);
-    }
-
     pub(super) fn note_unsent(&self) {
         self.unsent.fetch_add(1, Relaxed);
     }
@@ -117,9 +115,9 @@ impl AttemptSheet {
         counter.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn read(&self, in_flight: u64) -> AttemptCounts {
+    pub(super) fn read(&self, admitted: u64, in_flight: u64) -> AttemptCounts {
         AttemptCounts {
-            admitted: self.admitted.load(Relaxed),
+            admitted,
             succeeded: self.succeeded.load(Relaxed),
             slow: self.slow.load(Relaxed),
             rate_limited: self.rate_limited.load(Relaxed),

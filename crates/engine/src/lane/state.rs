@@ -15,6 +15,8 @@ pub(super) struct State<T> {
     levels: Box<[Level<T>]>,
     /// Which levels have items, by bit.
     occupied: u8,
+    /// Which of 16 turns the next pop is that levels compete for.
+    turn: u32,
     /// The high-water mark was reached and not relieved.
     above: bool,
     /// Somebody was told to wait since the last pop.
@@ -32,8 +34,6 @@ pub(super) struct State<T> {
 struct Level<T> {
     queue: VecDeque<(T, usize)>,
     bytes: usize,
-    /// How many items of other levels were popped since one of this level was.
-    passed: usize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -57,7 +57,7 @@ impl Marks {
     fn of(policy: &LanePolicy) -> Self {
         let share = f64::from(policy.high_water);
         let pair = |bound: usize| {
-            let high = ((bound as f64 * share).ceil() as usize).clamp(1, bound);
+            let high = ((bound as f64 * share).round() as usize).clamp(1, bound);
             (high, high - high.div_ceil(4))
         };
         Self {
@@ -73,11 +73,11 @@ impl<T> State<T> {
         let level = |_| Level {
             queue: VecDeque::new(),
             bytes: 0,
-            passed: 0,
         };
         Self {
             levels: (0..policy.levels).map(level).collect(),
             occupied: 0,
+            turn: 0,
             above: false,
             waiting: false,
             closed: false,
@@ -398,23 +398,23 @@ impl<T> State<T> {
         self.next_run_among(first, others, max)
     }
 
-    /// [`Self::next_run`] when other levels than `first` have items, too.
+    /// [`Self::next_run`] when other levels than `first` have items, too: of every 16 turns one is
+    /// reserved for each of them, and all the others are for `first`.
     fn next_run_among(&mut self, first: usize, others: u8, max: usize) -> (usize, usize) {
-        let passed = |level: &usize| self.levels[*level].passed;
-        let longest = bits(others).max_by_key(passed).unwrap_or(first);
-        // All others may run out of patience at once, and only one of them can be next.
-        let patience = PASSED_MAX + 2 - self.levels.len();
-        let passed = self.levels[longest].passed;
-        let (level, run) = if passed >= patience {
-            (longest, 1)
-        } else {
-            let run = max.min(patience - passed);
-            (first, run.min(self.levels[first].queue.len()))
-        };
-        for other in bits(self.occupied) {
-            self.levels[other].passed += run;
+        let mut reserved = 0_u16;
+        for level in 1..self.levels.len() {
+            if others & 1 << level != 0 {
+                reserved |= 1 << (TURN_OF_LEVEL_0 - 2 * level);
+            }
         }
-        self.levels[level].passed = 0;
+        let ahead = reserved.rotate_right(self.turn).trailing_zeros();
+        let (level, run) = if ahead == 0 {
+            ((TURN_OF_LEVEL_0 - self.turn as usize) / 2, 1)
+        } else {
+            let longest = max.min(ahead as usize);
+            (first, longest.min(self.levels[first].queue.len()))
+        };
+        self.turn = (self.turn + run as u32) % u16::BITS;
         (level, run)
     }
 
@@ -460,14 +460,5 @@ impl<T> State<T> {
     }
 }
 
-/// How often in a row a level with items may be passed over.
-const PASSED_MAX: usize = 15;
-
-/// The numbers of the set bits, lowest first.
-fn bits(mut set: u8) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let bit = set.trailing_zeros() as usize;
-        set &= set.checked_sub(1)?;
-        Some(bit)
-    })
-}
+/// Level 1 is served in turn 15 of 16, level 2 in turn 13, and so on; level 0 needs no turn.
+const TURN_OF_LEVEL_0: usize = 17;

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_kept_and_the_order_too() {
-        let mut machine = redrive(RedrivePlan::default(), 3);
+        let mut machine = redrive(RedrivePlan::default(), 9);
         assert_eq!(machine.next(at(0)), Some(id(0)));
         assert_eq!(machine.next(at(99)), None);
         assert_eq!(machine.next_wakeup(), Some(at(100)));

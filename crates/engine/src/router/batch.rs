@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn water_finds_its_level() {
-        let cases: &[(&[(f64, f64)], f64, f64)] = &[
+        type Vessels = &'static [(f64, f64)];
+        let cases: &[(Vessels, f64, f64)] = &[
             (&[(0.0, 1.0), (0.0, 1.0)], 10.0, 5.0),
             (&[(0.0, 1.0), (0.0, 3.0)], 8.0, 2.0),
             (&[(4.0, 1.0), (0.0, 1.0)], 2.0, 2.0),

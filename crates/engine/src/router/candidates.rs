@@ -549,7 +549,14 @@ mod tests {
         let after: Vec<_> = (0..200).map(|key| first(key, &mut rng)).collect();
         assert_eq!(moved, after, "a member that was drained has left its keys");
 
+        let kept = router.stats().sticky_kept;
         router.remove(ids[2]).unwrap();
+        let own = moved.iter().filter(|id| **id == ids[2]).count();
+        assert_eq!(
+            router.stats().sticky_kept,
+            kept - own as u64,
+            "its places are free at once"
+        );
         let last: Vec<_> = (0..200).map(|key| first(key, &mut rng)).collect();
         for (key, (before, after)) in moved.iter().zip(&last).enumerate() {
             assert_ne!(*after, ids[2]);

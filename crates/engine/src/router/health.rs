@@ -145,7 +145,8 @@ impl Router {
     }
 
     /// Judges the members, takes back who has served, and returns what happened since the last
-    /// call. Call it at [`Self::next_wakeup`]; more often does no harm.
+    /// call. Call it at [`Self::next_wakeup`]; more often does no harm, and the counts need it (or
+    /// another look at them) once in four billion attempts.
     pub fn check(&self, now: Time) -> Vec<HealthEvent> {
         let mut roster = self.roster();
         self.extend_totals(&mut roster);
@@ -184,7 +185,7 @@ impl Router {
         let guilty = self.current.with(|s| {
             let mut siblings = Siblings::default();
             for entry in s.entries.iter().filter(|e| e.id != id) {
-                siblings.add(self.slot(entry.id), began);
+                siblings.add(self.slot(entry.id), began, 0.0);
             }
             s.position(id).is_some() && siblings.answered && run >= self.improbable(&siblings)
         });
@@ -193,7 +194,7 @@ impl Router {
         }
     }
 
-    fn improbable(&self, siblings: &Siblings<'_>) -> u32 {
+    fn improbable(&self, siblings: &Siblings) -> u32 {
         improbable_run(siblings.ratio()).max(self.policy.run_min)
     }
 
@@ -244,7 +245,7 @@ impl Router {
             let Some(ejection) = roster.members[at].ejection else {
                 continue;
             };
-            let recovered = self.has_recovered(roster, at);
+            let recovered = self.has_recovered(roster, at, now);
             if now < ejection.until && !recovered {
                 continue;
             }
@@ -264,10 +265,10 @@ impl Router {
     }
 
     /// Whether the replies since the ejection (late ones, and those of a panic) speak for it.
-    fn has_recovered(&self, roster: &Roster, at: usize) -> bool {
+    fn has_recovered(&self, roster: &Roster, at: usize, now: Time) -> bool {
         let member = &roster.members[at];
         let window = self.window(member);
-        let siblings = self.siblings(roster, at, Time::MAX);
+        let siblings = self.siblings(roster, at, Time::MAX, now);
         window.attempts() >= self.policy.min_sample
             && ratio(window) >= self.policy.ratio_floor.max(0.5) * siblings.ratio()
     }
@@ -280,13 +281,13 @@ impl Router {
                 continue;
             }
             let slot = self.slot(member.id);
-            let siblings = self.siblings(roster, at, member.tick.at);
+            let siblings = self.siblings(roster, at, member.tick.at, now);
             let tally = slot.tally();
             let excused = tally.ignored.wrapping_add(tally.unsent);
             let mut tick = member.tick;
             if slot.replied_at() > tick.at {
                 tick.excused = excused;
-            } else if now.saturating_since(tick.at) < self.patience(&siblings, now) {
+            } else if now.saturating_since(tick.at) < self.patience(&siblings) {
                 continue;
             } else {
                 let begun = tick.started.wrapping_sub(slot.replied_upto()).cast_signed();
@@ -303,8 +304,8 @@ impl Router {
         changed
     }
 
-    fn patience(&self, siblings: &Siblings<'_>, now: Time) -> Duration {
-        let slowest = siblings.slowest(self, now);
+    fn patience(&self, siblings: &Siblings) -> Duration {
+        let slowest = Duration::from_secs_f64(f64::from(siblings.slowest) / 1e9);
         self.policy.silence.max(slowest.saturating_mul(PATIENCE))
     }
 
@@ -358,11 +359,12 @@ impl Router {
         self.slot(member.id).tally().since(member.base)
     }
 
-    fn siblings<'a>(&'a self, roster: &Roster, at: usize, since: Time) -> Siblings<'a> {
+    fn siblings(&self, roster: &Roster, at: usize, since: Time, now: Time) -> Siblings {
         let mut siblings = Siblings::default();
         for (other, member) in roster.members.iter().enumerate() {
             if other != at && member.ejection.is_none() {
-                siblings.add(self.slot(member.id), since);
+                let slot = self.slot(member.id);
+                siblings.add(slot, since, slot.latency(now, self.decay));
             }
         }
         siblings
@@ -371,37 +373,29 @@ impl Router {
 
 /// The other members, summed up.
 #[derive(Default)]
-struct Siblings<'a> {
+struct Siblings {
     ratios: f32,
     count: f32,
     /// Whether one of them got a reply at or after the time asked for.
     answered: bool,
-    slots: Vec<&'a Slot>,
+    /// The longest latency of those that ever answered, in nanoseconds.
+    slowest: f32,
 }
 
-impl<'a> Siblings<'a> {
-    fn add(&mut self, slot: &'a Slot, since: Time) {
+impl Siblings {
+    fn add(&mut self, slot: &Slot, since: Time, latency: f32) {
         self.ratios += slot.reply_ratio();
         self.count += 1.0;
-        self.answered |= slot.replied_at() > Time::ZERO && slot.replied_at() >= since;
-        self.slots.push(slot);
+        let replied_at = slot.replied_at();
+        if replied_at > Time::ZERO {
+            self.answered |= replied_at >= since;
+            self.slowest = self.slowest.max(latency);
+        }
     }
 
     /// Their mean reply ratio; 0 without siblings.
     fn ratio(&self) -> f32 {
         self.ratios / self.count.max(1.0)
-    }
-
-    /// The longest latency of those that ever answered.
-    fn slowest(&self, router: &Router, now: Time) -> Duration {
-        let known = self
-            .slots
-            .iter()
-            .filter(|slot| slot.replied_at() > Time::ZERO);
-        let nanos = known
-            .map(|slot| slot.latency(now, router.decay))
-            .fold(0.0, f32::max);
-        Duration::from_secs_f64(f64::from(nanos) / 1e9)
     }
 }
 

@@ -96,7 +96,8 @@ pub struct RouterPolicy {
     /// Time between two passes that compare the members' reply ratios. Above zero, at most a day.
     pub check_every: Duration,
     /// Time after which a member that was given work and never answered, while its siblings did,
-    /// is taken for dead; at least this and eight times the siblings' latency. Above zero, at most a day.
+    /// is taken for dead; at least this and eight times the siblings' latency. Above zero, at most
+    /// a day.
     pub silence: Duration,
     /// Finished attempts that a member, and its siblings together, must have before their reply
     /// ratios are compared. `1..=1_000_000`.

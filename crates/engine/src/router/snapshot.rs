@@ -386,6 +386,16 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_s_copy_is_not_trusted_after_a_store() {
+        let current = Current::new(snapshot(Strategy::P2c, &[1]));
+        for members in 2..6usize {
+            assert_eq!(current.with(|s| s.entries.len()), members - 1);
+            current.store(snapshot(Strategy::P2c, &vec![1; members]));
+        }
+        assert_eq!(current.with(|s| s.entries.len()), 5);
+    }
+
+    #[test]
     fn a_read_within_a_read_still_answers() {
         let current = Current::new(snapshot(Strategy::P2c, &[1, 1]));
         assert_eq!(current.with(|_| current.with(|s| s.entries.len())), 2);

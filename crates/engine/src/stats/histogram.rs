@@ -274,7 +274,6 @@ impl HistogramSnapshot {
                     old.next();
                     n
                 }
-                Some((i, _)) if **i < index => return self.clone(),
                 _ => 0,
             };
             match count.checked_sub(before) {
@@ -283,6 +282,7 @@ impl HistogramSnapshot {
                 Some(n) => delta.push(usize::from(index), n),
             }
         }
+        // A bucket that is missing here was never stepped over above.
         if old.peek().is_some() {
             return self.clone();
         }

@@ -8,7 +8,7 @@
 //! come back at once until it takes one again, so that a dead interface does not slow the others.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use trunkline_engine::datagram::{TxBatch, TxMeta};
@@ -53,9 +53,29 @@ pub(super) struct Context<'a, M> {
     pub(super) stats: &'a DriverStats,
 }
 
+/// What takes datagrams: the kernel, or a test's script.
+pub(super) trait Wire {
+    /// As [`Sender::send`].
+    fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = Outgoing<'a>>,
+    ) -> io::Result<usize>;
+}
+
+impl Wire for Sender {
+    fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = Outgoing<'a>>,
+    ) -> io::Result<usize> {
+        Self::send(self, socket, messages)
+    }
+}
+
 /// The batch being sent.
-pub(super) struct Outbox {
-    sender: Sender,
+pub(super) struct Outbox<W = Sender> {
+    wire: W,
     batch: TxBatch,
     /// Socket of each slot, read once per batch.
     sockets: [u16; BATCH_SLOTS],
@@ -94,8 +114,14 @@ impl Port {
 
 impl Outbox {
     pub(super) fn new() -> Self {
+        Self::over(Sender::new(BATCH_SLOTS))
+    }
+}
+
+impl<W: Wire> Outbox<W> {
+    fn over(wire: W) -> Self {
         Self {
-            sender: Sender::new(BATCH_SLOTS),
+            wire,
             batch: TxBatch::new(BATCH_SLOTS),
             sockets: [0; BATCH_SLOTS],
             waiting: 0,
@@ -229,7 +255,7 @@ impl Outbox {
                 })
             });
         let port = &mut context.ports[usize::from(socket)];
-        let result = self.sender.send(port.open.socket.as_fd(), run);
+        let result = self.wire.send(port.open.socket.as_fd(), run);
         if let Ok(sent) = result {
             for slot in &order[..sent] {
                 self.waiting &= !(1 << slot);
@@ -358,4 +384,231 @@ impl Outbox {
 
 fn lowest(bits: u64) -> Option<usize> {
     (bits != 0).then(|| bits.trailing_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::doorbell::Doorbell;
+    use crate::udp::{SocketSpec, Sockets, Turn, Unreachable};
+    use trunkline_engine::datagram::RxBatch;
+
+    /// Takes as many as the script says, or fails as it says; takes all when it is over.
+    #[derive(Default)]
+    struct Script {
+        steps: VecDeque<Result<usize, i32>>,
+        /// Ports of what was taken.
+        taken: Vec<u16>,
+        calls: usize,
+    }
+
+    impl Wire for Script {
+        fn send<'a>(
+            &mut self,
+            _: BorrowedFd<'_>,
+            messages: impl Iterator<Item = Outgoing<'a>>,
+        ) -> io::Result<usize> {
+            self.calls += 1;
+            let ports: Vec<u16> = messages.map(|message| message.to.port()).collect();
+            let step = self.steps.pop_front().unwrap_or(Ok(usize::MAX));
+            let count = step.map_err(io::Error::from_raw_os_error)?.min(ports.len());
+            self.taken.extend(&ports[..count]);
+            Ok(count)
+        }
+    }
+
+    /// Wants one datagram per (socket, port), and again what comes back.
+    #[derive(Default)]
+    struct Wants {
+        mail: VecDeque<(u16, u16)>,
+        unsent: Vec<(u64, SendFailure)>,
+    }
+
+    impl Machine for Wants {
+        fn receive(&mut self, _: Time, _: &RxBatch) {}
+
+        fn turn(&mut self, _: Time) -> Turn {
+            Turn::Continue
+        }
+
+        fn fill(&mut self, _: Time, tx: &mut TxBatch) {
+            while !tx.is_full() {
+                let Some((socket, port)) = self.mail.pop_front() else {
+                    return;
+                };
+                tx.commit(TxMeta {
+                    to: SocketAddr::from(([127, 0, 0, 1], port)),
+                    from: None,
+                    socket,
+                    range: 0..1,
+                    token: u64::from(port),
+                });
+            }
+        }
+
+        fn next_wakeup(&self) -> Option<Time> {
+            None
+        }
+
+        fn unsent(&mut self, _: Time, token: u64, _: SocketAddr, error: SendFailure) {
+            self.unsent.push((token, error));
+        }
+
+        fn unreachable(&mut self, _: Time, _: SocketAddr, _: Unreachable) {}
+
+        fn overflow(&mut self, _: u16, _: u32) {}
+    }
+
+    struct Bench {
+        outbox: Outbox<Script>,
+        machine: Wants,
+        ports: Vec<Port>,
+        errors: Errors,
+        poll: Poll,
+        stats: DriverStats,
+    }
+
+    impl Bench {
+        fn new(mail: &[(u16, u16)], steps: &[Result<usize, i32>]) -> Self {
+            let spec = SocketSpec::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+            let sockets = Sockets::open(&[spec.clone(), spec]).unwrap();
+            let poll = Poll::new(Doorbell::new().unwrap()).unwrap();
+            for (index, open) in (0..).zip(&sockets.open) {
+                poll.add(index, &open.socket).unwrap();
+            }
+            let script = Script {
+                steps: steps.iter().copied().collect(),
+                ..Script::default()
+            };
+            Self {
+                outbox: Outbox::over(script),
+                machine: Wants {
+                    mail: mail.iter().copied().collect(),
+                    ..Wants::default()
+                },
+                stats: DriverStats::new(&sockets),
+                ports: sockets.open.into_iter().map(Port::new).collect(),
+                errors: Errors::new(),
+                poll,
+            }
+        }
+
+        fn with<T>(
+            &mut self,
+            millis: u64,
+            work: impl FnOnce(&mut Outbox<Script>, &mut Context<'_, Wants>) -> T,
+        ) -> T {
+            let mut context = Context {
+                now: Time::from_millis(millis),
+                machine: &mut self.machine,
+                ports: &mut self.ports,
+                errors: &mut self.errors,
+                poll: &self.poll,
+                stats: &self.stats,
+            };
+            work(&mut self.outbox, &mut context)
+        }
+
+        fn transmit(&mut self, millis: u64) -> bool {
+            self.with(millis, |outbox, context| {
+                outbox.transmit(4, context).unwrap()
+            })
+        }
+
+        fn taken(&self) -> &[u16] {
+            &self.outbox.wire.taken
+        }
+    }
+
+    const SIX: [(u16, u16); 6] = [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6)];
+
+    #[test]
+    fn a_short_count_goes_on_at_the_first_unsent() {
+        let mut bench = Bench::new(&SIX, &[Ok(2), Ok(1), Ok(3)]);
+        assert!(!bench.transmit(0));
+        assert_eq!(bench.taken(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!((bench.stats.sent(), bench.stats.short_sends()), (6, 2));
+    }
+
+    #[test]
+    fn an_error_counts_against_a_datagram_only_the_second_time() {
+        let refused = Err(libc::ECONNREFUSED);
+        let mut bench = Bench::new(&SIX, &[refused, Ok(2), Err(libc::EMSGSIZE), refused]);
+        bench.transmit(0);
+        assert_eq!(bench.taken(), [1, 2, 4, 5, 6]);
+        let failure = SendFailure::Other(libc::ECONNREFUSED);
+        assert_eq!(bench.machine.unsent, [(3, failure)]);
+    }
+
+    #[test]
+    fn a_full_socket_waits_for_room_and_holds_only_its_own() {
+        let mail = [(0, 1), (0, 2), (1, 11), (1, 12)];
+        let mut bench = Bench::new(&mail, &[Ok(1), Err(libc::EAGAIN)]);
+        assert!(!bench.transmit(0), "nothing to do before there is room");
+        assert_eq!(bench.taken(), [1, 11, 12]);
+        let give_up = Time::ZERO + SendFailure::BLOCKED_MAX;
+        assert_eq!(bench.ports[0].next_wakeup(), Some(give_up));
+        assert!(!bench.transmit(100));
+        assert_eq!(bench.outbox.wire.calls, 3, "a blocked socket was tried");
+        bench.with(101, |outbox, context| outbox.writable(0, context).unwrap());
+        bench.transmit(101);
+        assert_eq!(
+            (bench.taken(), bench.stats.blocked()),
+            ([1, 11, 12, 2].as_slice(), 1)
+        );
+        assert_eq!(bench.ports[0].next_wakeup(), None);
+    }
+
+    #[test]
+    fn a_socket_full_for_too_long_gives_back_and_no_longer_holds_the_others_up() {
+        let full = Err(libc::EAGAIN);
+        let mut bench = Bench::new(&[(0, 1), (1, 11)], &[full]);
+        bench.transmit(0);
+        bench.transmit(249);
+        assert_eq!(bench.machine.unsent, []);
+        bench.transmit(250);
+        assert_eq!(bench.machine.unsent, [(1, SendFailure::Blocked)]);
+        bench.machine.mail = [(0, 2), (1, 12)].into();
+        bench.outbox.wire.steps = [full].into();
+        bench.transmit(251);
+        assert_eq!(
+            bench.machine.unsent.last(),
+            Some(&(2, SendFailure::Blocked))
+        );
+        assert_eq!(bench.taken(), [11, 12]);
+        bench.machine.mail = [(0, 3)].into();
+        bench.transmit(252);
+        bench.machine.mail = [(0, 4)].into();
+        bench.outbox.wire.steps = [full].into();
+        bench.transmit(253);
+        assert_eq!(
+            bench.machine.unsent.len(),
+            2,
+            "it took one, so it may wait again"
+        );
+    }
+
+    #[test]
+    fn a_full_interface_is_tried_again_after_a_pause() {
+        let mut bench = Bench::new(&SIX, &[Ok(1), Err(libc::ENOBUFS)]);
+        bench.transmit(10);
+        assert_eq!(bench.ports[0].next_wakeup(), Some(Time::from_millis(11)));
+        bench.transmit(10);
+        assert_eq!(bench.taken(), [1]);
+        bench.transmit(11);
+        assert_eq!(bench.taken(), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn full_batches_are_asked_for_again_up_to_the_bound() {
+        let mail: Vec<(u16, u16)> = (0..300).map(|port| (0, port)).collect();
+        let mut bench = Bench::new(&mail, &[]);
+        assert!(bench.transmit(0), "four rounds of 64, and more to come");
+        assert_eq!(bench.taken().len(), 256);
+        assert!(!bench.transmit(0));
+        assert_eq!(bench.taken().len(), 300);
+    }
 }

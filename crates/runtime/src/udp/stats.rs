@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use trunkline_engine::stats::{Exposition, Kind, Unit};
 use trunkline_engine::time::Time;
 
 use super::Sockets;
@@ -42,39 +43,69 @@ pub struct SocketStats {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident)*) => {
+    ($($name:ident $metric:literal $unit:ident $help:literal)*) => {
         impl DriverStats {
-            $($(#[$doc])* pub fn $name(&self) -> u64 { self.$name.read() })*
+            $(#[doc = $help] pub fn $name(&self) -> u64 { self.$name.read() })*
+
+            fn rows(&self) -> impl Iterator<Item = (&'static str, &'static str, Unit, u64)> {
+                [$(($metric, $help, Unit::$unit, self.$name.read()),)*].into_iter()
+            }
         }
     };
 }
 
 counters! {
-    /// Turns of the loop.
-    turns
-    /// Datagrams received.
-    received
-    /// Bytes of the datagrams received.
-    received_bytes
-    /// Datagrams received that were longer than a slot and were cut.
-    truncated
-    /// Datagrams that the kernel took.
-    sent
-    /// Bytes of the datagrams that the kernel took.
-    sent_bytes
-    /// Calls that took fewer datagrams than they were given.
-    short_sends
-    /// Datagrams given back to the machine as unsendable.
-    unsent
-    /// Times that a socket had no room.
-    blocked
-    /// Entries read from the error queues.
-    errors
-    /// Of those, routers that asked for smaller packets; the kernel acts on them itself.
-    packets_too_big
+    turns "trunkline_udp_turns" None
+        "Turns of the datagram loop."
+    received "trunkline_udp_received_datagrams" None
+        "Datagrams received."
+    received_bytes "trunkline_udp_received_bytes" Bytes
+        "Bytes of the datagrams received."
+    truncated "trunkline_udp_truncated_datagrams" None
+        "Datagrams received that were longer than a slot and were cut."
+    sent "trunkline_udp_sent_datagrams" None
+        "Datagrams that the kernel took."
+    sent_bytes "trunkline_udp_sent_bytes" Bytes
+        "Bytes of the datagrams that the kernel took."
+    short_sends "trunkline_udp_short_sends" None
+        "Calls that took fewer datagrams than they were given."
+    unsent "trunkline_udp_unsent_datagrams" None
+        "Datagrams given back as unsendable."
+    blocked "trunkline_udp_blocked_sends" None
+        "Times that a socket had no room for a datagram."
+    errors "trunkline_udp_icmp_errors" None
+        "Entries read from the error queues."
+    packets_too_big "trunkline_udp_packets_too_big" None
+        "Error queue entries that ask for smaller packets; the kernel acts on them itself."
 }
 
 impl DriverStats {
+    /// Adds the counters to a scrape; `labels` say whose driver it is.
+    pub fn export(&self, all: &mut Exposition, labels: &[(&'static str, &str)]) {
+        for (name, help, unit, value) in self.rows() {
+            all.family(name, help, Kind::Counter, unit)
+                .sample(labels, value);
+        }
+        for socket in &self.sockets {
+            let local = socket.local.to_string();
+            let labels = [labels, &[("local", &local)]].concat();
+            all.family(
+                "trunkline_udp_overflow_datagrams",
+                "Datagrams that a socket's queue had no room for.",
+                Kind::Counter,
+                Unit::None,
+            )
+            .sample(&labels, u64::from(socket.overflow()));
+            all.family(
+                "trunkline_udp_receive_buffer_bytes",
+                "Receive buffer that the kernel granted.",
+                Kind::Gauge,
+                Unit::Bytes,
+            )
+            .sample(&labels, socket.rcvbuf as u64);
+        }
+    }
+
     /// When the latest turn began.
     pub fn last_turn(&self) -> Time {
         Time::from_nanos(self.last_turn.load(Ordering::Relaxed))
@@ -194,5 +225,27 @@ mod tests {
         stats.turn_ends();
         assert_eq!(stats.busy_for(later), Duration::ZERO);
         assert_eq!((stats.turns(), stats.last_turn()), (1, Time::ZERO));
+    }
+
+    #[test]
+    fn a_scrape_has_every_counter_and_no_faults() {
+        let specs = vec![SocketSpec::new("127.0.0.1:0".parse().unwrap()); 2];
+        let stats = DriverStats::new(&Sockets::open(&specs).unwrap());
+        stats.sent.add(3);
+        stats.sockets[1].note_overflow(9);
+        let mut all = Exposition::new();
+        stats.export(
+            &mut all,
+            &[("system", "snmp"), ("name", "core"), ("shard", "0")],
+        );
+        assert_eq!(all.faults(), []);
+        assert_eq!(all.series(), 11 + 2 * 2);
+        let text = all.open_metrics();
+        let labels = "name=\"core\",shard=\"0\",system=\"snmp\"";
+        assert!(
+            text.contains(&format!("trunkline_udp_sent_datagrams_total{{{labels}}} 3")),
+            "{text}"
+        );
+        assert!(text.contains("} 9\n"), "{text}");
     }
 }

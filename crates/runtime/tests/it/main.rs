@@ -1,5 +1,9 @@
 //! The runtime on a real kernel: loopback sockets, files, signals.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
+mod child;
+mod letters;
 mod operation;
+mod shutdown;
+mod temp;
 mod udp;

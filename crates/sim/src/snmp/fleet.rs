@@ -94,6 +94,7 @@ struct Altered {
 
 /// An answer that lies in a slot.
 struct Draft {
+    agent: u32,
     range: Range<usize>,
     source: IpAddr,
     delay: Duration,
@@ -248,7 +249,7 @@ impl Fleet {
     /// Sends delayed answers that are due, as many as `tx` has slots for.
     pub fn flush(&mut self, now: Time, tx: &mut TxBatch) {
         while !tx.is_full() {
-            let Some(late) = self.late.pop_due(now) else {
+            let Some(late) = self.pop_due(now) else {
                 return;
             };
             // A slot that is too short loses the answer, as a short MTU would.
@@ -273,6 +274,17 @@ impl Fleet {
     /// What became of all requests so far.
     pub fn counters(&self) -> FleetCounters {
         self.counters
+    }
+
+    /// The next delayed answer that is due, of an agent that lives to send it.
+    fn pop_due(&mut self, now: Time) -> Option<Late> {
+        loop {
+            let late = self.late.pop_due(now)?;
+            if self.death(late.agent).is_none() {
+                return Some(late);
+            }
+            self.counters.silent[Silence::Killed as usize] += 1;
+        }
     }
 
     fn alter(&mut self, agent: u32) -> &mut Altered {
@@ -322,6 +334,7 @@ impl Fleet {
         answer: &[u8],
     ) -> Result<(), Silence> {
         let late = Late {
+            agent: draft.agent,
             from: draft.source,
             to,
             socket,
@@ -459,6 +472,7 @@ impl Fleet {
     /// Does to a finished answer what faults do to answers.
     fn spoil(&mut self, agent: u32, to: IpAddr, range: Range<usize>, slot: &mut [u8]) -> Draft {
         let mut draft = Draft {
+            agent,
             range,
             source: to,
             delay: Duration::ZERO,

@@ -5,8 +5,8 @@
 //! strings with line breaks and long Hex-STRINGs are printed so.
 //!
 //! Edge cases: `iso.` may stand for the first arc; enumerations print as `up(1)`, which is 1;
-//! units behind a number are dropped; a bare number is TimeTicks (`-Ot`); what net-snmp prints when there is nothing ("No Such
-//! Object", "No more variables left") is refused, because it is no value.
+//! units behind a number are dropped; a bare number is TimeTicks (`-Ot`); what net-snmp prints
+//! when there is nothing ("No Such Object", "No more variables left") is refused: it is no value.
 
 use trunkline_wire_snmp::{OidBuf, OwnedValue};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use trunkline_engine::datagram::{RxBatch, TxBatch};
 use trunkline_engine::time::Time;
 use trunkline_sim::snmp::{
-    Fleet, FleetError, FleetSpec, Mib, MibBuilder, SETS_PER_AGENT_MAX, Silence, Source, models,
+    Fleet, FleetError, FleetSpec, Mib, MibBuilder, SETS_MAX, SETS_PER_AGENT_MAX, Silence, Source,
+    models,
 };
 use trunkline_sim::world::Death;
 use trunkline_wire_snmp::{ErrorStatus, OwnedValue, PduKind};
@@ -303,6 +304,33 @@ fn values_that_were_set_are_bounded_per_agent() {
     }
     let again = Question::set(&[("1.3.6.1.2.1.31.1.1.1.18.1", text("y"))]);
     assert_eq!(ask(&mut fleet, NOW, &again).status, ErrorStatus::NoError);
+}
+
+#[test]
+fn values_that_were_set_are_bounded_in_all_and_a_restart_frees_them() {
+    let mut spec = spec(models::switch(64).build().unwrap());
+    let full = u32::try_from(SETS_MAX / SETS_PER_AGENT_MAX).unwrap();
+    spec.count = full + 1;
+    spec.message_bytes_max = 65_507;
+    let mut fleet = Fleet::new(spec).unwrap();
+    let names = (1..=64).map(|port| format!("1.3.6.1.2.1.31.1.1.1.18.{port}"));
+    let names: Vec<String> = names.collect();
+    let values: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), text("x")))
+        .collect();
+    let set = Question::set(&values);
+    for agent in 0..full {
+        let answer = ask(&mut fleet, NOW, &set.clone().to(agent));
+        assert_eq!(answer.status, ErrorStatus::NoError, "agent {agent}");
+    }
+    let last = set.to(full);
+    assert_eq!(
+        ask(&mut fleet, NOW, &last).status,
+        ErrorStatus::ResourceUnavailable
+    );
+    fleet.restart(7, NOW);
+    assert_eq!(ask(&mut fleet, NOW, &last).status, ErrorStatus::NoError);
 }
 
 #[test]

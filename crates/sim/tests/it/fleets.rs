@@ -8,7 +8,7 @@ use std::time::Duration;
 use trunkline_engine::datagram::{RxBatch, TxBatch};
 use trunkline_engine::time::Time;
 use trunkline_sim::netem::Profile;
-use trunkline_sim::snmp::{Fleet, FleetSpec, models};
+use trunkline_sim::snmp::{Fleet, FleetSpec, Silence, models};
 use trunkline_sim::world::{Client, Death, PeerId, Reached, World};
 use trunkline_wire_snmp::{OidBuf, PduKind, Value, Version, decode, encode};
 
@@ -211,4 +211,43 @@ fn a_community_that_changes_at_a_time_silences_the_agent_from_then_on() {
         .unwrap();
     assert_eq!(world.client().rows()[&1], 10, "one round trip of 100 ms");
     assert!(!world.client().is_done());
+}
+
+#[test]
+fn what_a_fleet_was_about_to_answer_dies_with_it() {
+    let (mut world, id) = world(1, 1, "slow=100%:100ms");
+    world.at(Time::from_millis(50), move |world| {
+        world.kill(id, Death::Silent)
+    });
+    world.run_until(Time::from_millis(900), |_| false).unwrap();
+    assert_eq!(world.client().rows()[&1], 0);
+    assert_eq!(world.peer(id).waiting(), 1);
+    world.at(Time::from_millis(901), move |world| world.restart(id));
+    world
+        .run_until(Time::from_millis(1_099), |_| false)
+        .unwrap();
+    let fleet = world.peer(id);
+    assert_eq!(
+        (fleet.waiting(), fleet.counters().silent_by(Silence::Killed)),
+        (1, 1)
+    );
+    world
+        .run_until(Time::from_millis(1_100), |_| false)
+        .unwrap();
+    assert_eq!(
+        world.client().rows()[&1],
+        10,
+        "asked again at 1 s, answered 100 ms later"
+    );
+}
+
+#[test]
+fn what_one_agent_was_about_to_answer_dies_with_it() {
+    let (mut world, id) = world(1, 2, "slow=100%:100ms");
+    world.at(Time::from_millis(50), move |world| {
+        world.peer_mut(id).kill(0, Death::Silent);
+    });
+    world.run_until(Time::from_millis(150), |_| false).unwrap();
+    assert_eq!(world.client().rows(), BTreeMap::from([(1, 0), (2, 10)]));
+    assert_eq!(world.peer(id).counters().silent_by(Silence::Killed), 1);
 }

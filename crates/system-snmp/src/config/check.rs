@@ -7,15 +7,15 @@ use super::{JobBlock, SnmpConfig, TargetBlock};
 use crate::address::{SNMP_PORT, expand};
 
 /// An address cannot be read, or stands for nobody.
-pub const BAD_ADDRESS: &str = "T0201";
+pub(crate) const BAD_ADDRESS: &str = "T0201";
 /// A number is not an OID.
-pub const BAD_OID: &str = "T0202";
+pub(crate) const BAD_OID: &str = "T0202";
 /// A name refers to nothing.
-pub const UNKNOWN_NAME: &str = "T0203";
+pub(crate) const UNKNOWN_NAME: &str = "T0203";
 /// Values contradict each other.
-pub const CONTRADICTION: &str = "T0204";
+pub(crate) const CONTRADICTION: &str = "T0204";
 /// A job or a target does nothing.
-pub const IDLE: &str = "T0205";
+pub(crate) const IDLE: &str = "T0205";
 
 impl Check for SnmpConfig {
     fn check(&self, at: &mut At<'_>) {
@@ -24,12 +24,22 @@ impl Check for SnmpConfig {
         self.limits.check(&mut at.key("limits"));
         self.results.check(&mut at.key("results"));
         self.timeouts(at);
-        at.secret("community", self.community.as_ref(), self.community_file.as_ref());
+        at.secret(
+            "community",
+            self.community.as_ref(),
+            self.community_file.as_ref(),
+        );
         if !self.engine.is_empty() {
-            for (key, set) in [("bind", self.bind.is_some()), ("interface", self.interface.is_some())] {
+            for (key, set) in [
+                ("bind", self.bind.is_some()),
+                ("interface", self.interface.is_some()),
+            ] {
                 if set {
                     at.key(key)
-                        .error(CONTRADICTION, format!("`{key}` has no effect beside engines"))
+                        .error(
+                            CONTRADICTION,
+                            format!("`{key}` has no effect beside engines"),
+                        )
                         .help("set it in each `engine` table");
                 }
             }
@@ -58,8 +68,11 @@ impl SnmpConfig {
         for key in ["timeout_min", "timeout_max"] {
             let mut at = at.key(key);
             if !self.adaptive_timeout && at.is_set() {
-                at.error(CONTRADICTION, format!("`{key}` has no effect with a fixed timeout"))
-                    .help("take it out, or set adaptive_timeout = true");
+                at.error(
+                    CONTRADICTION,
+                    format!("`{key}` has no effect with a fixed timeout"),
+                )
+                .help("take it out, or set adaptive_timeout = true");
             }
         }
     }
@@ -71,11 +84,20 @@ impl SnmpConfig {
         } else if let Err(error) = expand(&target.address, SNMP_PORT) {
             at.key("address").error(BAD_ADDRESS, error.to_string());
         }
-        at.secret("community", target.community.as_ref(), target.community_file.as_ref());
+        at.secret(
+            "community",
+            target.community.as_ref(),
+            target.community_file.as_ref(),
+        );
         for (index, job) in target.jobs.iter().flatten().enumerate() {
             if !self.job.contains_key(job) {
                 let known = self.job.keys().map(|name| name.as_str());
-                unknown(&mut at.key("jobs").key(&index.to_string()), "job", job.as_str(), known);
+                unknown(
+                    &mut at.key("jobs").key(&index.to_string()),
+                    "job",
+                    job.as_str(),
+                    known,
+                );
             }
         }
         if let Some(engine) = &target.engine
@@ -111,13 +133,17 @@ impl Check for JobBlock {
             }
         }
         if self.get.is_empty() && self.walk.is_empty() {
-            at.error(IDLE, "the job polls nothing").help("add `get` or `walk` with OIDs");
+            at.error(IDLE, "the job polls nothing")
+                .help("add `get` or `walk` with OIDs");
         }
         if let Some(deadline) = self.deadline
             && deadline > self.interval
         {
             at.key("deadline")
-                .warning(CONTRADICTION, "runs may last longer than the interval, so some are missed")
+                .warning(
+                    CONTRADICTION,
+                    "runs may last longer than the interval, so some are missed",
+                )
                 .help("lower the deadline or raise the interval");
         }
     }

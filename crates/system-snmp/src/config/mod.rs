@@ -85,9 +85,7 @@ pub struct SnmpConfig {
 }
 
 /// The protocol version.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum VersionChoice {
     /// SNMPv1 (RFC 1157): no GETBULK, no 64-bit counters.
     #[serde(rename = "1")]
@@ -124,7 +122,10 @@ pub struct RouterBlock {
 
 impl Default for RouterBlock {
     fn default() -> Self {
-        Self { strategy: StrategyChoice::default(), check_interval: Duration::from_secs(30) }
+        Self {
+            strategy: StrategyChoice::default(),
+            check_interval: Duration::from_secs(30),
+        }
     }
 }
 
@@ -169,7 +170,12 @@ pub struct EngineBlock {
 
 impl Default for EngineBlock {
     fn default() -> Self {
-        Self { bind: None, interface: None, weight: 1, capacity: 100_000 }
+        Self {
+            bind: None,
+            interface: None,
+            weight: 1,
+            capacity: 100_000,
+        }
     }
 }
 

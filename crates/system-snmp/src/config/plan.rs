@@ -162,10 +162,20 @@ impl SystemPlan {
     /// # Errors
     /// What has changed since the check, such as a secret file that is gone.
     pub fn new(name: &str, config: &SnmpConfig) -> Result<Self, PlanError> {
-        let jobs = config.job.iter().map(|(name, job)| job_plan(name.as_str(), job));
+        let jobs = config
+            .job
+            .iter()
+            .map(|(name, job)| job_plan(name.as_str(), job));
         let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
-        let community = community(name, config.community.as_ref(), config.community_file.as_ref())?;
-        let community: Arc<[u8]> = community.unwrap_or_else(|| "public".into()).into_bytes().into();
+        let community = community(
+            name,
+            config.community.as_ref(),
+            config.community_file.as_ref(),
+        )?;
+        let community: Arc<[u8]> = community
+            .unwrap_or_else(|| "public".into())
+            .into_bytes()
+            .into();
         let mut targets = Vec::new();
         let policy = Arc::new(target_policy(config, None));
         for (name, target) in &config.target {
@@ -197,7 +207,9 @@ fn shards(configured: u16) -> u16 {
         return configured;
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u16::try_from(cores.saturating_sub(1).max(1)).unwrap_or(256).min(256)
+    u16::try_from(cores.saturating_sub(1).max(1))
+        .unwrap_or(256)
+        .min(256)
 }
 
 fn engines(config: &SnmpConfig) -> Vec<EnginePlan> {
@@ -209,13 +221,24 @@ fn engines(config: &SnmpConfig) -> Vec<EnginePlan> {
         };
         return vec![engine_plan("default", &only)];
     }
-    config.engine.iter().map(|(name, engine)| engine_plan(name.as_str(), engine)).collect()
+    config
+        .engine
+        .iter()
+        .map(|(name, engine)| engine_plan(name.as_str(), engine))
+        .collect()
 }
 
 fn engine_plan(name: &str, engine: &EngineBlock) -> EnginePlan {
-    let member =
-        MemberSpec { weight: engine.weight, capacity: engine.capacity, ..MemberSpec::named(name) };
-    EnginePlan { member, bind: engine.bind, interface: engine.interface.clone() }
+    let member = MemberSpec {
+        weight: engine.weight,
+        capacity: engine.capacity,
+        ..MemberSpec::named(name)
+    };
+    EnginePlan {
+        member,
+        bind: engine.bind,
+        interface: engine.interface.clone(),
+    }
 }
 
 /// The engine's name for a configured strategy.
@@ -233,12 +256,18 @@ pub(crate) const fn strategy(choice: StrategyChoice) -> Strategy {
 }
 
 fn target_policy(config: &SnmpConfig, target: Option<&TargetBlock>) -> TargetPolicy {
-    let initial = target.and_then(|target| target.timeout).unwrap_or(config.timeout).get();
+    let initial = target
+        .and_then(|target| target.timeout)
+        .unwrap_or(config.timeout)
+        .get();
     let mut limits = config.limits.clone();
     if let Some(most) = target.and_then(|target| target.in_flight_max) {
         limits.in_flight_max = most;
     }
-    let spacing = target.and_then(|target| target.spacing).unwrap_or(config.spacing).get();
+    let spacing = target
+        .and_then(|target| target.spacing)
+        .unwrap_or(config.spacing)
+        .get();
     TargetPolicy {
         timeout: TimeoutPolicy {
             initial,
@@ -263,7 +292,10 @@ fn paced(rate: Option<RatePolicy>, spacing: Duration) -> Option<RatePolicy> {
     }
     let most = 1.0 / spacing.as_secs_f64();
     let per_second = rate.map_or(most, |rate| rate.per_second.min(most));
-    Some(RatePolicy { per_second, burst: 1 })
+    Some(RatePolicy {
+        per_second,
+        burst: 1,
+    })
 }
 
 fn target_plan(
@@ -273,7 +305,11 @@ fn target_plan(
     community_default: &Arc<[u8]>,
     policy: &Arc<TargetPolicy>,
 ) -> Result<TargetPlan, PlanError> {
-    let own = community(name, target.community.as_ref(), target.community_file.as_ref())?;
+    let own = community(
+        name,
+        target.community.as_ref(),
+        target.community_file.as_ref(),
+    )?;
     let plain = target.timeout.is_none() && target.in_flight_max.is_none();
     let plain = plain && target.spacing.is_none();
     let number = |wanted: &Name| config.job.keys().position(|job| job == wanted);
@@ -285,11 +321,18 @@ fn target_plan(
     let egress = engine.and_then(|wanted| config.engine.keys().position(|name| name == wanted));
     Ok(TargetPlan {
         name: name.to_owned(),
-        address: Address::Name { host: String::new(), port: SNMP_PORT },
+        address: Address::Name {
+            host: String::new(),
+            port: SNMP_PORT,
+        },
         version: version(target.version.unwrap_or(config.version)),
         community: own.map_or_else(|| community_default.clone(), |own| own.into_bytes().into()),
         source: source(target.source.unwrap_or(config.source)),
-        policy: if plain { policy.clone() } else { target_policy(config, Some(target)).into() },
+        policy: if plain {
+            policy.clone()
+        } else {
+            target_policy(config, Some(target)).into()
+        },
         egress: egress.map_or(0, |at| u16::try_from(at + 1).unwrap_or(0)),
         jobs,
     })
@@ -301,12 +344,22 @@ fn spread(
     address: &str,
     targets: &mut Vec<TargetPlan>,
 ) -> Result<(), PlanError> {
-    let addresses = expand(address, SNMP_PORT)
-        .map_err(|error| PlanError::Address { target: plan.name.clone(), error })?;
+    let addresses = expand(address, SNMP_PORT).map_err(|error| PlanError::Address {
+        target: plan.name.clone(),
+        error,
+    })?;
     let many = addresses.len() > 1;
     for (index, address) in addresses.into_iter().enumerate() {
-        let name = if many { format!("{}-{index}", plan.name) } else { plan.name.clone() };
-        targets.push(TargetPlan { name, address, ..plan.clone() });
+        let name = if many {
+            format!("{}-{index}", plan.name)
+        } else {
+            plan.name.clone()
+        };
+        targets.push(TargetPlan {
+            name,
+            address,
+            ..plan.clone()
+        });
     }
     Ok(())
 }
@@ -320,8 +373,9 @@ fn community(
         return Ok(Some(value.expose().to_owned()));
     }
     let Some(file) = file else { return Ok(None) };
-    let unsealed = file.read().map_err(|error| {
-        PlanError::Secret { who: who.to_owned(), why: error.to_string() }
+    let unsealed = file.read().map_err(|error| PlanError::Secret {
+        who: who.to_owned(),
+        why: error.to_string(),
     })?;
     Ok(Some(unsealed.secret.expose().to_owned()))
 }
@@ -329,14 +383,23 @@ fn community(
 fn job_plan(name: &str, job: &JobBlock) -> Result<JobPlan, PlanError> {
     let parse = |list: &[String]| -> Result<Vec<OidBuf>, PlanError> {
         let oid = |text: &String| {
-            let bad = || PlanError::Oid { job: name.to_owned(), oid: text.clone() };
+            let bad = || PlanError::Oid {
+                job: name.to_owned(),
+                oid: text.clone(),
+            };
             text.parse::<OidBuf>().map_err(|_| bad())
         };
         list.iter().map(oid).collect()
     };
     let get = parse(&job.get)?;
-    let gets = get.chunks(GET_CHUNK).map(encode_gets).collect::<Option<Vec<_>>>();
-    let bad = || PlanError::Oid { job: name.to_owned(), oid: job.get.join(" ") };
+    let gets = get
+        .chunks(GET_CHUNK)
+        .map(encode_gets)
+        .collect::<Option<Vec<_>>>();
+    let bad = || PlanError::Oid {
+        job: name.to_owned(),
+        oid: job.get.join(" "),
+    };
     Ok(JobPlan {
         name: name.to_owned(),
         interval: job.interval.get(),
@@ -376,9 +439,13 @@ fn sinks(config: &SnmpConfig) -> Vec<SinkPlan> {
         name: name.to_string(),
         path: sink.path.clone(),
     });
-    let metrics = config.sink.metrics.iter().map(|(name, sink)| SinkPlan::Metrics {
-        name: name.to_string(),
-        max_series: sink.max_series as usize,
-    });
+    let metrics = config
+        .sink
+        .metrics
+        .iter()
+        .map(|(name, sink)| SinkPlan::Metrics {
+            name: name.to_string(),
+            max_series: sink.max_series as usize,
+        });
     lines.chain(metrics).collect()
 }

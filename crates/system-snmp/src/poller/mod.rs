@@ -123,7 +123,13 @@ pub struct Poller {
 
 impl std::fmt::Debug for Poller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Poller({}: {} slots, {} running)", self.system, self.slots.len(), self.running)
+        write!(
+            f,
+            "Poller({}: {} slots, {} running)",
+            self.system,
+            self.slots.len(),
+            self.running
+        )
     }
 }
 
@@ -166,13 +172,21 @@ impl Poller {
     pub fn add(&mut self, target: PolledTarget) {
         let index = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
         for job in &target.jobs {
-            let Some(plan) = self.jobs.get(*job) else { continue };
+            let Some(plan) = self.jobs.get(*job) else {
+                continue;
+            };
             self.schedule.add(&target.name, &plan.name, plan.interval);
             let job = u32::try_from(*job).unwrap_or(u32::MAX);
-            self.slots.push(Slot { target: index, job, run: None });
+            self.slots.push(Slot {
+                target: index,
+                job,
+                run: None,
+            });
         }
         self.targets.push(target);
-        self.stats.slots.store(self.slots.len() as u64, Ordering::Relaxed);
+        self.stats
+            .slots
+            .store(self.slots.len() as u64, Ordering::Relaxed);
     }
 
     /// Waits up to `patience` for an answer, on the thread that drives it.
@@ -190,7 +204,9 @@ impl Poller {
         self.take_arrivals(now);
         self.start_due(now, wall);
         let missed = self.schedule.missed();
-        self.stats.missed.fetch_add(missed - self.missed_told, Ordering::Relaxed);
+        self.stats
+            .missed
+            .fetch_add(missed - self.missed_told, Ordering::Relaxed);
         self.missed_told = missed;
         self.stats.running.store(self.running, Ordering::Relaxed);
         self.schedule.next_wakeup()
@@ -227,12 +243,23 @@ impl Poller {
 
     fn start(&mut self, now: Time, at: WallTime, number: usize, requests: &mut Vec<Request>) {
         let slot = &mut self.slots[number];
-        let (target, job) = (&self.targets[slot.target as usize], &self.jobs[slot.job as usize]);
+        let (target, job) = (
+            &self.targets[slot.target as usize],
+            &self.jobs[slot.job as usize],
+        );
         let deadline = now + job.deadline;
-        let options = JobOptions { deadline, priority: Priority::Normal };
+        let options = JobOptions {
+            deadline,
+            priority: Priority::Normal,
+        };
         let before = requests.len();
         for ask in asks(job, target.v1) {
-            requests.push(Request { target: target.id, ask, options, token: number as u64 });
+            requests.push(Request {
+                target: target.id,
+                ask,
+                options,
+                token: number as u64,
+            });
         }
         let open = u32::try_from(requests.len() - before).unwrap_or(u32::MAX);
         slot.run = Some(Box::new(Run {
@@ -249,7 +276,9 @@ impl Poller {
 
     fn arrival(&mut self, now: Time, completion: Completion) {
         let number = usize::try_from(completion.token).unwrap_or(usize::MAX);
-        let Some(slot) = self.slots.get_mut(number) else { return };
+        let Some(slot) = self.slots.get_mut(number) else {
+            return;
+        };
         let Some(run) = &mut slot.run else { return };
         let max_rows = self.jobs[slot.job as usize].max_rows;
         if run.take(completion.event, max_rows) {
@@ -263,7 +292,10 @@ impl Poller {
     fn finish(&mut self, now: Time, number: usize) {
         let slot = &mut self.slots[number];
         let Some(run) = slot.run.take() else { return };
-        let (target, job) = (&self.targets[slot.target as usize], &self.jobs[slot.job as usize]);
+        let (target, job) = (
+            &self.targets[slot.target as usize],
+            &self.jobs[slot.job as usize],
+        );
         let outcome = run.outcome();
         let record = Record {
             system: self.system.clone(),
@@ -285,10 +317,20 @@ impl Poller {
 
 /// The questions of a job.
 fn asks(job: &JobPlan, v1: bool) -> impl Iterator<Item = Ask> {
-    let gets = job.gets.iter().map(|varbinds| Ask::Exchange(Exchange::get(varbinds.clone())));
-    let method = if v1 { Method::Next } else { Method::Bulk(job.max_repetitions) };
+    let gets = job
+        .gets
+        .iter()
+        .map(|varbinds| Ask::Exchange(Exchange::get(varbinds.clone())));
+    let method = if v1 {
+        Method::Next
+    } else {
+        Method::Bulk(job.max_repetitions)
+    };
     let walks = job.walks.iter().map(move |root| {
-        Ask::Walk(WalkSpec { max_rows: job.max_rows, ..WalkSpec::new(root.clone(), method) })
+        Ask::Walk(WalkSpec {
+            max_rows: job.max_rows,
+            ..WalkSpec::new(root.clone(), method)
+        })
     });
     gets.chain(walks)
 }
@@ -303,8 +345,13 @@ impl Run {
                 self.keep(reply.bytes, max_rows);
             }
             Event::Reply(reply) => {
-                let name = reply.error_status().map_or("an unknown status", |s| s.as_str());
-                self.note(format!("the agent answered {name} (error index {})", reply.index));
+                let name = reply
+                    .error_status()
+                    .map_or("an unknown status", |s| s.as_str());
+                self.note(format!(
+                    "the agent answered {name} (error index {})",
+                    reply.index
+                ));
             }
             Event::Page(reply, _) => self.keep(reply.bytes, max_rows),
             Event::End(WalkEnd::Complete { .. }) => self.had += 1,
@@ -322,7 +369,9 @@ impl Run {
         let rows = trunkline_wire_snmp::VarBinds::from_raw(&page).count() as u64;
         self.rows += rows;
         if self.rows > max_rows {
-            self.note(format!("more than max_rows = {max_rows} rows; the rest is left out"));
+            self.note(format!(
+                "more than max_rows = {max_rows} rows; the rest is left out"
+            ));
         } else {
             self.pages.push(page);
         }

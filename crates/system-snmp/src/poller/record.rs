@@ -54,7 +54,10 @@ pub struct Record {
 impl Record {
     /// Every variable.
     pub fn varbinds(&self) -> impl Iterator<Item = VarBind<'_>> {
-        self.pages.iter().flat_map(|page| VarBinds::from_raw(page)).filter_map(Result::ok)
+        self.pages
+            .iter()
+            .flat_map(|page| VarBinds::from_raw(page))
+            .filter_map(Result::ok)
     }
 
     /// Its size in memory, for queue bounds.

@@ -38,7 +38,13 @@ impl Schedule {
     /// An empty schedule whose phases count from `start`.
     pub fn new(start: Time) -> Self {
         let wheel = Wheel::new(start, TICK);
-        Self { start, slots: Vec::new(), wheel, fired: Vec::new(), missed: 0 }
+        Self {
+            start,
+            slots: Vec::new(),
+            wheel,
+            fired: Vec::new(),
+            missed: 0,
+        }
     }
 
     /// Adds a slot and returns its number. `interval` of less than a millisecond counts as one.
@@ -46,7 +52,12 @@ impl Schedule {
         let interval = interval.max(TICK);
         let next = self.start + phase(target, job, interval);
         let number = self.slots.len();
-        self.slots.push(Slot { interval, next, running: false, missed: 0 });
+        self.slots.push(Slot {
+            interval,
+            next,
+            running: false,
+            missed: 0,
+        });
         self.wheel.insert(next, number as u64);
         number
     }
@@ -62,7 +73,9 @@ impl Schedule {
     }
 
     fn fire(&mut self, now: Time, number: usize, due: &mut Vec<(usize, Time)>) {
-        let Some(slot) = self.slots.get_mut(number) else { return };
+        let Some(slot) = self.slots.get_mut(number) else {
+            return;
+        };
         let planned = slot.next;
         let late = nanos(now.saturating_since(planned)) / nanos(slot.interval);
         let steps = u32::try_from(late + 1).unwrap_or(u32::MAX);
@@ -147,15 +160,24 @@ mod tests {
         schedule.add("router-1", "system", SECOND);
         let starts = run(&mut schedule, Time::from_millis(100_000), |_| true);
         assert_eq!(starts.len(), 100);
-        assert!(starts.windows(2).all(|pair| pair[1].saturating_since(pair[0]) == SECOND));
+        assert!(
+            starts
+                .windows(2)
+                .all(|pair| pair[1].saturating_since(pair[0]) == SECOND)
+        );
         assert_eq!(schedule.missed(), 0);
     }
 
     #[test]
     fn phases_spread_over_the_interval_and_repeat() {
-        let phases: Vec<_> = (0..10_000).map(|n| phase(&format!("t{n}"), "if", SECOND)).collect();
+        let phases: Vec<_> = (0..10_000)
+            .map(|n| phase(&format!("t{n}"), "if", SECOND))
+            .collect();
         let early = phases.iter().filter(|phase| **phase < SECOND / 10).count();
-        assert!((850..1150).contains(&early), "{early} of 10,000 in the first tenth");
+        assert!(
+            (850..1150).contains(&early),
+            "{early} of 10,000 in the first tenth"
+        );
         assert_eq!(phases[7], phase("t7", "if", SECOND));
     }
 
@@ -164,7 +186,10 @@ mod tests {
         let mut schedule = Schedule::new(Time::ZERO);
         schedule.add("slow", "if", SECOND);
         let starts = run(&mut schedule, Time::from_millis(9_999), |_| false);
-        assert_eq!((starts.len(), schedule.missed(), schedule.running()), (1, 9, 1));
+        assert_eq!(
+            (starts.len(), schedule.missed(), schedule.running()),
+            (1, 9, 1)
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{Sink, SinkError};
 use crate::poller::Record;
 
 /// The version of the lines' shape.
-pub const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 1;
 
 /// Writes records to a file or to standard output.
 #[derive(Debug)]
@@ -31,7 +31,11 @@ impl JsonLines {
     /// A sink that appends to `path`, or writes to standard output. The file is opened at the first
     /// record, and again after an error, so that a full disk or a moved file mends itself.
     pub fn new(path: Option<PathBuf>) -> Self {
-        Self { path, file: None, text: Vec::new() }
+        Self {
+            path,
+            file: None,
+            text: Vec::new(),
+        }
     }
 
     fn put(&mut self) -> std::io::Result<()> {
@@ -52,7 +56,8 @@ impl Sink for JsonLines {
     fn write(&mut self, batch: &[Arc<Record>]) -> Result<(), SinkError> {
         self.text.clear();
         for record in batch {
-            self.text.extend_from_slice(line(record).to_string().as_bytes());
+            self.text
+                .extend_from_slice(line(record).to_string().as_bytes());
             self.text.push(b'\n');
         }
         self.put().map_err(|error| {
@@ -60,14 +65,20 @@ impl Sink for JsonLines {
             let place = self.path.as_ref().map_or("standard output".into(), |path| {
                 format!("\"{}\"", path.display())
             });
-            SinkError { what: format!("writing results to {place}"), why: error.to_string() }
+            SinkError {
+                what: format!("writing results to {place}"),
+                why: error.to_string(),
+            }
         })
     }
 }
 
 /// A record as JSON.
-pub fn line(record: &Record) -> Json {
-    let values: Vec<Json> = record.varbinds().map(|varbind| value(&varbind)).collect();
+pub(crate) fn line(record: &Record) -> Json {
+    let values: Vec<Json> = record
+        .varbinds()
+        .map(|varbind| value_json(&varbind))
+        .collect();
     json!({
         "schema_version": SCHEMA_VERSION,
         "time_ms": record.at.as_unix_millis(),
@@ -83,7 +94,7 @@ pub fn line(record: &Record) -> Json {
 }
 
 /// A variable as JSON: `{oid, type, value}`.
-pub fn value(varbind: &VarBind<'_>) -> Json {
+pub fn value_json(varbind: &VarBind<'_>) -> Json {
     let (kind, value) = typed(&varbind.value);
     json!({ "oid": varbind.oid.to_string(), "type": kind, "value": value })
 }
@@ -114,12 +125,23 @@ fn typed(value: &Value<'_>) -> (&'static str, Json) {
 
 /// JSON has no infinities; a device that sends one gets it back as text.
 fn float(x: f64) -> Json {
-    if x.is_finite() { json!(x) } else { json!(x.to_string()) }
+    if x.is_finite() {
+        json!(x)
+    } else {
+        json!(x.to_string())
+    }
 }
 
 fn octets(bytes: &[u8]) -> Json {
-    let printable = |text: &&str| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'));
-    std::str::from_utf8(bytes).ok().filter(printable).map_or_else(|| hex(bytes), Json::from)
+    let printable = |text: &&str| {
+        !text
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
+    };
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(printable)
+        .map_or_else(|| hex(bytes), Json::from)
 }
 
 fn hex(bytes: &[u8]) -> Json {
@@ -145,7 +167,10 @@ mod tests {
     #[test]
     fn a_counter_keeps_all_its_digits() {
         let (kind, value) = typed(&Value::Counter64(u64::MAX));
-        assert_eq!((kind, value.to_string()), ("counter64", u64::MAX.to_string()));
+        assert_eq!(
+            (kind, value.to_string()),
+            ("counter64", u64::MAX.to_string())
+        );
         assert_eq!(typed(&Value::OpaqueFloat(f32::INFINITY)).1, json!("inf"));
     }
 

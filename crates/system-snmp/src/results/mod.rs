@@ -7,7 +7,7 @@
 mod jsonl;
 mod samples;
 
-pub use jsonl::JsonLines;
+pub use jsonl::{JsonLines, value_json};
 pub use samples::Samples;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,7 +76,9 @@ pub struct Results {
 
 impl std::fmt::Debug for Results {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.lines.iter().map(|line| &line.name)).finish()
+        f.debug_list()
+            .entries(self.lines.iter().map(|line| &line.name))
+            .finish()
     }
 }
 
@@ -144,7 +146,10 @@ impl Results {
         }
         let record = Arc::new(record);
         for line in &self.lines {
-            let parcel = Parcel { record: record.clone(), ticket: ticket.split(1) };
+            let parcel = Parcel {
+                record: record.clone(),
+                ticket: ticket.split(1),
+            };
             self.push(line, parcel);
         }
     }
@@ -164,13 +169,21 @@ impl Results {
                 }
                 Pushed::Accepted { .. } => Vec::new(),
                 Pushed::Refused(parcel, why) => vec![(parcel, why)],
-                Pushed::Displaced { victim, more, reason, .. } => {
-                    std::iter::once(victim).chain(more).map(|parcel| (parcel, reason)).collect()
-                }
+                Pushed::Displaced {
+                    victim,
+                    more,
+                    reason,
+                    ..
+                } => std::iter::once(victim)
+                    .chain(more)
+                    .map(|parcel| (parcel, reason))
+                    .collect(),
             };
             books.offering -= 1;
             for (parcel, why) in returned {
-                books.sheet.end(parcel.ticket, Outcome::Dropped(dropped(why)));
+                books
+                    .sheet
+                    .end(parcel.ticket, Outcome::Dropped(dropped(why)));
             }
             return;
         }
@@ -180,7 +193,9 @@ impl Results {
     pub fn balance(&self) -> Balance {
         let books = lock(&self.books);
         let queued: usize = self.lines.iter().map(|line| line.queue.lane().len()).sum();
-        books.sheet.balance(books.offering + books.writing + queued as u64)
+        books
+            .sheet
+            .balance(books.offering + books.writing + queued as u64)
     }
 
     /// Records that no sink has finished with.
@@ -321,19 +336,37 @@ pub(crate) mod tests {
         fn write(&mut self, batch: &[Arc<Record>]) -> Result<(), SinkError> {
             let _open = lock(&self.gate);
             if self.fail {
-                return Err(SinkError { what: "writing".into(), why: "no space left".into() });
+                return Err(SinkError {
+                    what: "writing".into(),
+                    why: "no space left".into(),
+                });
             }
             lock(&self.seen).extend(batch.iter().map(|record| record.target.clone()));
             Ok(())
         }
     }
 
-    fn start(fail: bool, gate: &Arc<Mutex<()>>, undertaker: Undertaker) -> (Results, Arc<Mutex<Vec<Arc<str>>>>) {
+    fn start(
+        fail: bool,
+        gate: &Arc<Mutex<()>>,
+        undertaker: Undertaker,
+    ) -> (Results, Arc<Mutex<Vec<Arc<str>>>>) {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let policy = LanePolicy { items: 4, on_full: OnFull::DropOldest, ..LanePolicy::default() };
-        let sink = Scripted { fail, seen: seen.clone(), gate: gate.clone() };
+        let policy = LanePolicy {
+            items: 4,
+            on_full: OnFull::DropOldest,
+            ..LanePolicy::default()
+        };
+        let sink = Scripted {
+            fail,
+            seen: seen.clone(),
+            gate: gate.clone(),
+        };
         let sinks: Vec<(String, Box<dyn Sink>)> = vec![("one".into(), Box::new(sink))];
-        (Results::start(sinks, &policy, Clock::start(), &undertaker).unwrap(), seen)
+        (
+            Results::start(sinks, &policy, Clock::start(), &undertaker).unwrap(),
+            seen,
+        )
     }
 
     #[test]
@@ -342,7 +375,10 @@ pub(crate) mod tests {
         results.offer(record("a"));
         results.close();
         let balance = results.balance();
-        assert_eq!((balance.delivered, balance.in_flight, balance.imbalance()), (1, 0, 0));
+        assert_eq!(
+            (balance.delivered, balance.in_flight, balance.imbalance()),
+            (1, 0, 0)
+        );
         assert_eq!(&*lock(&seen)[0], "a");
     }
 
@@ -355,7 +391,13 @@ pub(crate) mod tests {
             let balance = results.balance();
             assert_eq!((balance.dead_lettered, balance.failed), delivered);
             assert_eq!(balance.imbalance(), 0);
-            assert!(results.views()[0].last_error.as_ref().unwrap().contains("no space left"));
+            assert!(
+                results.views()[0]
+                    .last_error
+                    .as_ref()
+                    .unwrap()
+                    .contains("no space left")
+            );
         }
     }
 
@@ -374,7 +416,10 @@ pub(crate) mod tests {
         assert_eq!(balance.imbalance(), 0);
         assert_eq!(balance.delivered + balance.dropped.total(), 40);
         assert!(balance.dropped.total() >= 30, "{balance:?}");
-        assert_eq!(lock(&seen).last().map(|last| last.to_string()), Some("39".to_owned()));
+        assert_eq!(
+            lock(&seen).last().map(|last| last.to_string()),
+            Some("39".to_owned())
+        );
     }
 
     #[test]
@@ -383,6 +428,9 @@ pub(crate) mod tests {
         let results =
             Results::start(Vec::new(), &LanePolicy::default(), Clock::start(), &none).unwrap();
         results.offer(record("a"));
-        assert_eq!((results.balance().filtered, results.balance().imbalance()), (1, 0));
+        assert_eq!(
+            (results.balance().filtered, results.balance().imbalance()),
+            (1, 0)
+        );
     }
 }

@@ -44,7 +44,13 @@ impl Samples {
     /// No values yet, and never more than `max_series`.
     pub fn new(max_series: usize) -> Self {
         let (values, left_out) = (Mutex::default(), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { max_series, values, left_out }) }
+        Self {
+            inner: Arc::new(Inner {
+                max_series,
+                values,
+                left_out,
+            }),
+        }
     }
 
     /// Values that found no room.
@@ -54,7 +60,11 @@ impl Samples {
 
     /// Calls `each` with every value, in order of target and OID.
     pub fn for_each(&self, mut each: impl FnMut(&str, &OidBuf, Sample)) {
-        let values = self.inner.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self
+            .inner
+            .values
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<(Key, Sample)> = values.iter().map(|(k, v)| (k.clone(), *v)).collect();
         drop(values);
         sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -66,10 +76,16 @@ impl Samples {
 
 impl Sink for Samples {
     fn write(&mut self, batch: &[Arc<Record>]) -> Result<(), SinkError> {
-        let mut values = self.inner.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self
+            .inner
+            .values
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for record in batch {
             for varbind in record.varbinds() {
-                let Some(value) = number(&varbind.value) else { continue };
+                let Some(value) = number(&varbind.value) else {
+                    continue;
+                };
                 let key = (record.target.clone(), varbind.oid.to_owned());
                 if values.len() >= self.inner.max_series && !values.contains_key(&key) {
                     let now_ms = record.at.as_unix_millis();
@@ -79,7 +95,13 @@ impl Sink for Samples {
                         continue;
                     }
                 }
-                values.insert(key, Sample { value, at: record.at });
+                values.insert(
+                    key,
+                    Sample {
+                        value,
+                        at: record.at,
+                    },
+                );
             }
         }
         Ok(())
@@ -92,7 +114,10 @@ fn number(value: &Value<'_>) -> Option<f64> {
         Value::Counter32(n) | Value::Gauge32(n) | Value::TimeTicks(n) | Value::UInteger32(n) => {
             Some(f64::from(*n))
         }
-        #[expect(clippy::cast_precision_loss, reason = "a sample is a double; the docs say so")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a sample is a double; the docs say so"
+        )]
         Value::Counter64(n) => Some(*n as f64),
         Value::OpaqueFloat(x) => Some(f64::from(*x)),
         Value::OpaqueDouble(x) => Some(*x),

@@ -80,7 +80,10 @@ impl Shard {
                 self.draining = true;
                 self.fail_all(now, &SnmpError::ShuttingDown);
             }
-            #[expect(clippy::panic, reason = "this command exists to prove that death is noticed")]
+            #[expect(
+                clippy::panic,
+                reason = "this command exists to prove that death is noticed"
+            )]
             Command::Panic => panic!("asked to die"),
         }
     }
@@ -89,7 +92,13 @@ impl Shard {
         let refusal = self.refusal(now, &submission);
         self.dirty = true;
         let ticket = self.sheet.begin(1);
-        let Submission { target: target_id, ask, options, reply, cancel_key } = submission;
+        let Submission {
+            target: target_id,
+            ask,
+            options,
+            reply,
+            cancel_key,
+        } = submission;
         if let Some(error) = refusal {
             self.setup.stats.count_error(&error);
             self.sheet.end(ticket, super::end::outcome_of(&error));
@@ -172,7 +181,11 @@ impl Shard {
                     Method::Bulk(most) => most,
                 };
                 let walk = Box::new(Walk::new(spec, learned));
-                Work::Walk { walk, asked, credit: Credit::new(Box::new(|| ())) }
+                Work::Walk {
+                    walk,
+                    asked,
+                    credit: Credit::new(Box::new(|| ())),
+                }
             }
         }
     }
@@ -185,7 +198,10 @@ impl Shard {
         if slot >= self.targets.len() {
             self.targets.resize_with(slot + 1, || None);
         }
-        self.by_addr.entry(new.spec.addr).or_default().push(new.id.slot);
+        self.by_addr
+            .entry(new.spec.addr)
+            .or_default()
+            .push(new.id.slot);
         let mut target = Target::new(new.spec, new.id.generation, new.gate, new.stats);
         target.drained = new.drained;
         self.targets[slot] = Some(target);
@@ -214,8 +230,12 @@ impl Shard {
     /// A walk that waits for its reader is in no queue.
     fn fail_parked_of(&mut self, now: Time, slot: u32) {
         let parked = |job: &Job| job.target == slot && matches!(job.stage, Stage::Parked);
-        let ids: Vec<u32> =
-            self.jobs.iter().filter(|(_, job)| parked(job)).map(|(id, _)| id).collect();
+        let ids: Vec<u32> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| parked(job))
+            .map(|(id, _)| id)
+            .collect();
         for id in ids {
             self.fail(now, id, SnmpError::TargetRemoved);
         }
@@ -232,7 +252,9 @@ impl Shard {
     }
 
     fn resume(&mut self, key: u64) {
-        let Some(id) = self.cancels.get(&key).copied() else { return };
+        let Some(id) = self.cancels.get(&key).copied() else {
+            return;
+        };
         let Some(job) = self.live(id) else { return };
         if !matches!(job.stage, Stage::Parked) {
             return;
@@ -247,7 +269,8 @@ impl Shard {
 
     /// The target of this name, if the slot still belongs to it.
     fn named(&mut self, id: TargetId) -> Option<&mut Target> {
-        self.target(id.slot).filter(|target| target.generation == id.generation)
+        self.target(id.slot)
+            .filter(|target| target.generation == id.generation)
     }
 }
 

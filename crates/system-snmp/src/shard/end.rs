@@ -33,7 +33,9 @@ pub(super) fn outcome_of(error: &SnmpError) -> Outcome {
 impl Shard {
     /// Ends a job without an answer.
     pub(super) fn fail(&mut self, now: Time, id: u32, error: SnmpError) {
-        let Some(job) = self.take_off(now, id, attempt_outcome(&error)) else { return };
+        let Some(job) = self.take_off(now, id, attempt_outcome(&error)) else {
+            return;
+        };
         self.setup.stats.count_error(&error);
         if let Some(target) = self.target(job.target) {
             target.stats.failed();
@@ -48,7 +50,13 @@ impl Shard {
     }
 
     fn settle(&mut self, job: Job, error: SnmpError) {
-        let Job { ticket, work, reply, target, .. } = job;
+        let Job {
+            ticket,
+            work,
+            reply,
+            target,
+            ..
+        } = job;
         match work {
             Work::Exchange(_) => {
                 self.sheet.end(ticket, outcome_of(&error));
@@ -61,7 +69,8 @@ impl Shard {
                 // Rows that stand were delivered, whatever ended the walk.
                 let partial = matches!(end, WalkEnd::Partial { .. });
                 self.setup.stats.count_walk(&end);
-                self.sheet.end(ticket, if partial { Outcome::Delivered } else { outcome });
+                self.sheet
+                    .end(ticket, if partial { Outcome::Delivered } else { outcome });
                 reply.finish(Event::End(end), &mut self.done);
             }
         }
@@ -69,13 +78,22 @@ impl Shard {
 
     /// Ends a walk that came to its own end.
     pub(super) fn end_walk(&mut self, now: Time, id: u32, end: WalkEnd) {
-        let Some(job) = self.take_off(now, id, AttemptOutcome::Success) else { return };
+        let Some(job) = self.take_off(now, id, AttemptOutcome::Success) else {
+            return;
+        };
         if let Work::Walk { walk, asked, .. } = &job.work {
             self.learn(job.target, *asked, walk.learned());
         }
         let failed = matches!(end, WalkEnd::Failed(_));
         self.setup.stats.count_walk(&end);
-        self.sheet.end(job.ticket, if failed { Outcome::Failed } else { Outcome::Delivered });
+        self.sheet.end(
+            job.ticket,
+            if failed {
+                Outcome::Failed
+            } else {
+                Outcome::Delivered
+            },
+        );
         job.reply.finish(Event::End(end), &mut self.done);
     }
 
@@ -88,12 +106,7 @@ impl Shard {
     }
 
     /// Takes a job out of every table; an attempt under way ends with `outcome`.
-    pub(super) fn take_off(
-        &mut self,
-        now: Time,
-        id: u32,
-        outcome: AttemptOutcome,
-    ) -> Option<Job> {
+    pub(super) fn take_off(&mut self, now: Time, id: u32, outcome: AttemptOutcome) -> Option<Job> {
         let mut job = self.jobs.remove(id)?;
         self.dirty = true;
         if let Some(timer) = job.timer.take() {
@@ -116,9 +129,16 @@ impl Shard {
         stage: Stage,
         outcome: AttemptOutcome,
     ) {
-        let Stage::Sent { permit, sent_at } = stage else { return };
+        let Stage::Sent { permit, sent_at } = stage else {
+            return;
+        };
         self.on_wire -= 1;
-        let Self { targets, rng, setup, .. } = self;
+        let Self {
+            targets,
+            rng,
+            setup,
+            ..
+        } = self;
         let target = targets.get_mut(slot as usize).and_then(Option::as_mut);
         let Some(target) = target else { return };
         target.forget_sent(id);
@@ -147,7 +167,8 @@ impl Shard {
         let ids: Vec<u32> = self.jobs.iter().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(job) = self.jobs.remove(id) {
-                self.sheet.end(job.ticket, Outcome::Dropped(DropReason::OwnerLost));
+                self.sheet
+                    .end(job.ticket, Outcome::Dropped(DropReason::OwnerLost));
             }
         }
         self.done.flush();
@@ -157,5 +178,9 @@ impl Shard {
 
 /// What an error that ends a job says about the attempt under way.
 fn attempt_outcome(error: &SnmpError) -> AttemptOutcome {
-    if error.blame() == Blame::Peer { AttemptOutcome::Failure } else { AttemptOutcome::Ignored }
+    if error.blame() == Blame::Peer {
+        AttemptOutcome::Failure
+    } else {
+        AttemptOutcome::Ignored
+    }
 }

@@ -178,12 +178,19 @@ impl ShardStats {
     /// The figures as they stand.
     pub fn read(&self) -> ShardFigures {
         let named = |names: &[&'static str], counters: &[Counter]| {
-            names.iter().copied().zip(counters.iter().map(Counter::value)).collect()
+            names
+                .iter()
+                .copied()
+                .zip(counters.iter().map(Counter::value))
+                .collect()
         };
         ShardFigures {
             received: self.received.value(),
             received_bytes: self.received_bytes.value(),
-            bad: BadDatagram::ALL.into_iter().zip(self.bad.iter().map(Counter::value)).collect(),
+            bad: BadDatagram::ALL
+                .into_iter()
+                .zip(self.bad.iter().map(Counter::value))
+                .collect(),
             sent: self.sent.value(),
             retransmits: self.retransmits.value(),
             timeouts: self.timeouts.value(),
@@ -202,7 +209,11 @@ impl ShardStats {
 
     /// Takes the breaker events that have come since the last call.
     pub fn take_events(&self) -> Vec<BreakerEvent> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+            .collect()
     }
 
     /// Breaker events that nobody took in time.
@@ -243,7 +254,8 @@ impl ShardStats {
     }
 
     pub(super) fn count_answer(&self, rtt: Duration) {
-        self.rtt_ns.record_owned(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
+        self.rtt_ns
+            .record_owned(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
     }
 
     pub(super) fn count_rows(&self, rows: u32) {
@@ -277,7 +289,10 @@ impl ShardStats {
             events.pop_front();
             self.events_lost.add_owned(1);
         }
-        events.push_back(BreakerEvent { target, transition: *transition });
+        events.push_back(BreakerEvent {
+            target,
+            transition: *transition,
+        });
     }
 }
 
@@ -289,9 +304,15 @@ mod tests {
     fn every_kind_of_error_has_a_counter() {
         let stats = ShardStats::default();
         let errors = [
-            SnmpError::Timeout { attempts: 1, waited: Duration::ZERO, stranger: None },
+            SnmpError::Timeout {
+                attempts: 1,
+                waited: Duration::ZERO,
+                stranger: None,
+            },
             SnmpError::Send(String::new()),
-            SnmpError::BreakerOpen { retry_in: Duration::ZERO },
+            SnmpError::BreakerOpen {
+                retry_in: Duration::ZERO,
+            },
             SnmpError::QueueFull(""),
             SnmpError::Deadline,
             SnmpError::Cancelled,

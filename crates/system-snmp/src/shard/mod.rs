@@ -19,10 +19,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use trunkline_engine::budget::{Budget, BudgetPolicy};
 use trunkline_engine::correlate::Correlator;
 use trunkline_engine::guard::Guard;
 use trunkline_engine::ledger::{Balance, DropReason, Outcome, Sheet, SheetReader};
-use trunkline_engine::budget::{Budget, BudgetPolicy};
 use trunkline_engine::rng::Rng;
 use trunkline_engine::time::Time;
 use trunkline_engine::wheel::Wheel;
@@ -92,7 +92,6 @@ pub struct Shard {
     rng: Rng,
     sheet: Sheet,
     done: Done,
-    next_socket: usize,
     draining: bool,
     published: Time,
     dirty: bool,
@@ -120,7 +119,6 @@ impl Shard {
             rng: Rng::seeded(setup.seed),
             sheet: Sheet::new(),
             done: Done::default(),
-            next_socket: 0,
             draining: false,
             published: now,
             dirty: true,
@@ -132,7 +130,8 @@ impl Shard {
     pub fn carry(&mut self, last: &Balance) {
         let (sheet, ticket) = Sheet::carry(last);
         self.sheet = sheet;
-        self.sheet.end(ticket, Outcome::Dropped(DropReason::OwnerLost));
+        self.sheet
+            .end(ticket, Outcome::Dropped(DropReason::OwnerLost));
         self.sheet.publish(0);
     }
 
@@ -165,7 +164,9 @@ impl Shard {
         self.dirty = false;
         let in_flight = self.jobs.len();
         self.sheet.publish(in_flight as u64);
-        self.setup.stats.levels(in_flight, self.on_wire, self.ready.len());
+        self.setup
+            .stats
+            .levels(in_flight, self.on_wire, self.ready.len());
     }
 
     /// Delivers what the turn completed.
@@ -176,7 +177,10 @@ impl Shard {
     /// When it wants its next turn; `None` when only news can move it.
     pub fn next_wakeup(&self) -> Option<Time> {
         let publish = self.dirty.then(|| self.published + PUBLISH_EVERY);
-        [self.wheel.next_wakeup(), publish].into_iter().flatten().min()
+        [self.wheel.next_wakeup(), publish]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether something waits to be sent.

@@ -68,8 +68,12 @@ impl Shard {
             Found::Late => return Err(BadDatagram::Late),
             Found::Live(_) | Found::Unknown => return Err(BadDatagram::UnknownId),
         };
-        let target = targets.get_mut(job.target as usize).and_then(Option::as_mut);
-        let Some(target) = target else { return Err(BadDatagram::UnknownId) };
+        let target = targets
+            .get_mut(job.target as usize)
+            .and_then(Option::as_mut);
+        let Some(target) = target else {
+            return Err(BadDatagram::UnknownId);
+        };
         if message.version != target.spec.version {
             return Err(BadDatagram::Version);
         }
@@ -87,14 +91,24 @@ impl Shard {
 
     /// Samples the round trip and returns it with the number of attempts.
     fn note_answer(&mut self, now: Time, id: u32) -> (std::time::Duration, u32) {
-        let Self { targets, jobs, setup, .. } = self;
-        let Found::Live(job) = jobs.find(id) else { return Default::default() };
+        let Self {
+            targets,
+            jobs,
+            setup,
+            ..
+        } = self;
+        let Found::Live(job) = jobs.find(id) else {
+            return Default::default();
+        };
         let sent_at = match &job.stage {
             Stage::Sent { sent_at, .. } => *sent_at,
             _ => job.first_sent,
         };
         let (rtt, attempts) = (now.saturating_since(sent_at), job.attempts);
-        if let Some(target) = targets.get_mut(job.target as usize).and_then(Option::as_mut) {
+        if let Some(target) = targets
+            .get_mut(job.target as usize)
+            .and_then(Option::as_mut)
+        {
             if attempts == 1 {
                 target.rtt.sample(rtt);
             }
@@ -106,7 +120,9 @@ impl Shard {
     }
 
     fn on_answer(&mut self, now: Time, id: u32, reply: Reply) {
-        let Some(job) = self.take_off(now, id, AttemptOutcome::Success) else { return };
+        let Some(job) = self.take_off(now, id, AttemptOutcome::Success) else {
+            return;
+        };
         self.sheet.end(job.ticket, Outcome::Delivered);
         job.reply.finish(Event::Reply(reply), &mut self.done);
     }
@@ -118,9 +134,15 @@ impl Shard {
         message: &Message<'_>,
         reply: impl Fn(&[u8]) -> Reply,
     ) {
-        let Self { jobs, done, setup, .. } = self;
-        let Found::Live(job) = jobs.find(id) else { return };
-        let Work::Walk { walk, credit, .. } = &mut job.work else { return };
+        let Self {
+            jobs, done, setup, ..
+        } = self;
+        let Found::Live(job) = jobs.find(id) else {
+            return;
+        };
+        let Work::Walk { walk, credit, .. } = &mut job.work else {
+            return;
+        };
         let varbinds = message.pdu.varbinds.clone();
         let next = match message.pdu.error_status {
             0 => {
@@ -148,7 +170,9 @@ impl Shard {
     /// taken for the answer to it.
     fn ask_on(&mut self, now: Time, id: u32) {
         let cancel_key = self.live(id).and_then(|job| job.cancel_key);
-        let Some(mut job) = self.take_off(now, id, AttemptOutcome::Success) else { return };
+        let Some(mut job) = self.take_off(now, id, AttemptOutcome::Success) else {
+            return;
+        };
         job.attempts = 0;
         job.backoff = None;
         let parked = match &job.work {
@@ -177,9 +201,13 @@ impl Shard {
 
     /// The network says that `peer` cannot be reached: what is on the wire to it ends at once.
     pub fn unreachable(&mut self, now: Time, peer: SocketAddr, reason: UnreachableReason) {
-        let Some(slots) = self.by_addr.get(&peer).cloned() else { return };
+        let Some(slots) = self.by_addr.get(&peer).cloned() else {
+            return;
+        };
         for slot in slots {
-            let Some(target) = self.target(slot) else { continue };
+            let Some(target) = self.target(slot) else {
+                continue;
+            };
             for id in target.sent.clone() {
                 self.fail(now, id, SnmpError::Unreachable { reason });
             }

@@ -21,7 +21,9 @@ impl Shard {
     /// Fills the free slots of `tx` with what may be sent now.
     pub fn fill(&mut self, now: Time, tx: &mut TxBatch) {
         while !tx.is_full() {
-            let Some(slot) = self.ready.pop_front() else { return };
+            let Some(slot) = self.ready.pop_front() else {
+                return;
+            };
             if let Some(target) = self.target(slot) {
                 target.place = Place::Idle;
                 self.send_one(now, slot, tx);
@@ -31,7 +33,9 @@ impl Shard {
 
     /// Puts a target with something to send into the ring, unless it is there or must wait.
     pub(super) fn make_ready(&mut self, slot: u32) {
-        let Some(target) = self.target(slot) else { return };
+        let Some(target) = self.target(slot) else {
+            return;
+        };
         let (queued, sent) = (target.queued(), target.sent.len());
         target.stats.level(queued, sent);
         if target.place == Place::Idle && queued > 0 {
@@ -42,7 +46,9 @@ impl Shard {
 
     /// A target's pacing is over.
     pub(super) fn unpace(&mut self, slot: u32) {
-        let Some(target) = self.target(slot) else { return };
+        let Some(target) = self.target(slot) else {
+            return;
+        };
         if target.place == Place::Paced {
             target.place = Place::Idle;
         }
@@ -50,7 +56,9 @@ impl Shard {
     }
 
     fn send_one(&mut self, now: Time, slot: u32, tx: &mut TxBatch) {
-        let Some(id) = self.next_queued(slot) else { return };
+        let Some(id) = self.next_queued(slot) else {
+            return;
+        };
         match self.admit(now, slot, id) {
             Ok(permit) => self.transmit(now, slot, id, permit, tx),
             Err(rejected) => self.hold(now, slot, id, &rejected),
@@ -71,7 +79,13 @@ impl Shard {
     }
 
     fn admit(&mut self, now: Time, slot: u32, id: u32) -> Result<Permit, Rejected> {
-        let Self { targets, jobs, setup, rng, .. } = self;
+        let Self {
+            targets,
+            jobs,
+            setup,
+            rng,
+            ..
+        } = self;
         let target = targets.get_mut(slot as usize).and_then(Option::as_mut);
         let (Some(target), Found::Live(job)) = (target, jobs.find(id)) else {
             return Err(Rejected::NoMember);
@@ -79,11 +93,17 @@ impl Shard {
         let Some(egress) = setup.egress.get(usize::from(target.spec.egress)) else {
             return Err(Rejected::NoMember);
         };
-        let class = if job.priority == Priority::Low { Class::Low } else { Class::Normal };
+        let class = if job.priority == Priority::Low {
+            Class::Low
+        } else {
+            Class::Normal
+        };
         let policy = &target.spec.policy.guard;
         let key = u64::from(slot) << 16 | u64::from(setup.index);
         let deadline = job.deadline;
-        let admitted = egress.guard.admit(&target.gate, policy, now, class, deadline, key, rng);
+        let admitted = egress
+            .guard
+            .admit(&target.gate, policy, now, class, deadline, key, rng);
         if let Some(transition) = target.gate.take_transition() {
             setup.stats.note_transition(target.spec.addr, &transition);
         }
@@ -96,13 +116,17 @@ impl Shard {
         let (priority, asked_before) = (job.priority, job.attempts > 0);
         match rejected {
             Rejected::Rate { ready_at } => {
-                let Some(target) = self.target(slot) else { return };
+                let Some(target) = self.target(slot) else {
+                    return;
+                };
                 target.enqueue_again(id, priority);
                 target.place = Place::Paced;
                 self.wheel.insert(*ready_at, TARGET_TIMER | u64::from(slot));
             }
             Rejected::Concurrency => {
-                let Some(target) = self.target(slot) else { return };
+                let Some(target) = self.target(slot) else {
+                    return;
+                };
                 target.enqueue_again(id, priority);
                 target.place = Place::Capped;
             }
@@ -122,11 +146,16 @@ impl Shard {
     fn transmit(&mut self, now: Time, slot: u32, id: u32, permit: Permit, tx: &mut TxBatch) {
         let member = permit.member().index();
         let encoded = self.encode(slot, id, member, tx);
-        let (Some(job), timeout) = (self.live(id), encoded) else { return };
+        let (Some(job), timeout) = (self.live(id), encoded) else {
+            return;
+        };
         match timeout {
             Ok(()) => self.note_sent(now, slot, id, permit),
             Err(error) => {
-                job.stage = Stage::Sent { permit, sent_at: now };
+                job.stage = Stage::Sent {
+                    permit,
+                    sent_at: now,
+                };
                 self.on_wire += 1;
                 self.fail(now, id, error);
             }
@@ -141,37 +170,71 @@ impl Shard {
         member: usize,
         tx: &mut TxBatch,
     ) -> Result<(), SnmpError> {
-        let Self { targets, jobs, setup, .. } = self;
+        let Self {
+            targets,
+            jobs,
+            setup,
+            ..
+        } = self;
         let target = targets.get(slot as usize).and_then(Option::as_ref);
         let (Some(target), Found::Live(job), Some(space)) = (target, jobs.find(id), tx.slot())
         else {
             return Err(SnmpError::NoEngine);
         };
         let egress = &setup.egress[usize::from(target.spec.egress)];
-        let sockets = egress.sockets.get(member).map(|sockets| sockets.of(target.spec.addr));
+        let sockets = egress
+            .sockets
+            .get(member)
+            .map(|sockets| sockets.of(target.spec.addr));
         let sockets = sockets.unwrap_or_default();
         if sockets.is_empty() {
-            let family = if target.spec.addr.is_ipv4() { "IPv4" } else { "IPv6" };
-            return Err(SnmpError::Send(format!("the engine has no {family} socket")));
+            let family = if target.spec.addr.is_ipv4() {
+                "IPv4"
+            } else {
+                "IPv6"
+            };
+            return Err(SnmpError::Send(format!(
+                "the engine has no {family} socket"
+            )));
         }
         // One target keeps to one socket, so that firewalls see one flow.
         let socket = sockets[slot as usize % sockets.len()];
         let range = encode_job(space, target, job, id).map_err(|_| SnmpError::TooLarge)?;
         let to = target.spec.addr;
-        tx.commit(TxMeta { to, from: None, socket, range, token: u64::from(id) });
+        tx.commit(TxMeta {
+            to,
+            from: None,
+            socket,
+            range,
+            token: u64::from(id),
+        });
         Ok(())
     }
 
     fn note_sent(&mut self, now: Time, slot: u32, id: u32, permit: Permit) {
-        let Self { targets, jobs, wheel, setup, budget, .. } = self;
+        let Self {
+            targets,
+            jobs,
+            wheel,
+            setup,
+            budget,
+            ..
+        } = self;
         let target = targets.get_mut(slot as usize).and_then(Option::as_mut);
-        let (Some(target), Found::Live(job)) = (target, jobs.find(id)) else { return };
-        let timeout = target.rtt.timeout(&target.spec.policy.timeout, job.attempts);
+        let (Some(target), Found::Live(job)) = (target, jobs.find(id)) else {
+            return;
+        };
+        let timeout = target
+            .rtt
+            .timeout(&target.spec.policy.timeout, job.attempts);
         if let Some(timer) = job.timer.take() {
             wheel.cancel(timer);
         }
         job.timer = Some(wheel.insert((now + timeout).min(job.deadline), u64::from(id)));
-        job.stage = Stage::Sent { permit, sent_at: now };
+        job.stage = Stage::Sent {
+            permit,
+            sent_at: now,
+        };
         let again = job.attempts > 0;
         if !again {
             job.first_sent = now;
@@ -197,7 +260,11 @@ impl Shard {
             }
             _ => {
                 let asked_before = job.attempts > 0;
-                let error = if asked_before { self.silence(now, id) } else { SnmpError::Deadline };
+                let error = if asked_before {
+                    self.silence(now, id)
+                } else {
+                    SnmpError::Deadline
+                };
                 self.fail(now, id, error);
             }
         }
@@ -215,10 +282,17 @@ impl Shard {
         self.end_attempt(now, id, slot, stage, AttemptOutcome::Failure);
         self.setup.stats.count_timeout();
         let error = self.silence(now, id);
-        let Some(target) = self.target(slot) else { return };
+        let Some(target) = self.target(slot) else {
+            return;
+        };
         target.stats.timed_out();
         let policy = target.spec.policy.clone();
-        let attempt = Attempt { number: attempts, retry: error.retry(), repeatable, deadline };
+        let attempt = Attempt {
+            number: attempts,
+            retry: error.retry(),
+            repeatable,
+            deadline,
+        };
         match self.decide(now, id, &policy.retry, &attempt) {
             Some(at) => self.back_off(now, id, at),
             None => self.fail(now, id, error),
@@ -233,8 +307,16 @@ impl Shard {
         policy: &RetryPolicy,
         attempt: &Attempt,
     ) -> Option<Time> {
-        let Self { jobs, budget, rng, setup, .. } = self;
-        let Found::Live(job) = jobs.find(id) else { return None };
+        let Self {
+            jobs,
+            budget,
+            rng,
+            setup,
+            ..
+        } = self;
+        let Found::Live(job) = jobs.find(id) else {
+            return None;
+        };
         let state = job.backoff.get_or_insert_with(|| policy.backoff.start());
         let decision = retry::decide(policy, attempt, now, budget, state, rng);
         setup.stats.retries().note_decision(decision, now);
@@ -257,8 +339,15 @@ impl Shard {
 
     /// Queues a request that was asked before ahead of those that were not.
     fn queue_again(&mut self, id: u32) {
-        let Self { jobs, wheel, targets, .. } = self;
-        let Found::Live(job) = jobs.find(id) else { return };
+        let Self {
+            jobs,
+            wheel,
+            targets,
+            ..
+        } = self;
+        let Found::Live(job) = jobs.find(id) else {
+            return;
+        };
         if job.deadline != Time::MAX {
             job.timer = Some(wheel.insert(job.deadline, u64::from(id)));
         }
@@ -271,15 +360,24 @@ impl Shard {
 
     /// The error of a job that was asked and not answered.
     fn silence(&mut self, now: Time, id: u32) -> SnmpError {
-        let Some(job) = self.live(id) else { return SnmpError::Cancelled };
+        let Some(job) = self.live(id) else {
+            return SnmpError::Cancelled;
+        };
         let (attempts, first_sent, slot) = (job.attempts, job.first_sent, job.target);
         let stranger = self.target(slot).and_then(|target| target.stranger.take());
-        SnmpError::Timeout { attempts, waited: now.saturating_since(first_sent), stranger }
+        SnmpError::Timeout {
+            attempts,
+            waited: now.saturating_since(first_sent),
+            stranger,
+        }
     }
 
     /// The driver could not send the datagram of job `id`.
     pub fn unsent(&mut self, now: Time, id: u32, error: SnmpError) {
-        if self.live(id).is_some_and(|job| matches!(job.stage, Stage::Sent { .. })) {
+        if self
+            .live(id)
+            .is_some_and(|job| matches!(job.stage, Stage::Sent { .. }))
+        {
             self.fail(now, id, error);
         }
     }
@@ -305,11 +403,23 @@ fn encode_job(
         Work::Exchange(ask) => {
             let (non_repeaters, repetitions) = (ask.non_repeaters, ask.max_repetitions);
             let numbers = (non_repeaters, repetitions);
-            wire::encode_raw(space, version, community, ask.kind, id, numbers, &ask.varbinds)
+            wire::encode_raw(
+                space,
+                version,
+                community,
+                ask.kind,
+                id,
+                numbers,
+                &ask.varbinds,
+            )
         }
         Work::Walk { walk, .. } => {
             let (oid, repetitions) = walk.question();
-            let kind = if repetitions == 0 { PduKind::GetNext } else { PduKind::GetBulk };
+            let kind = if repetitions == 0 {
+                PduKind::GetNext
+            } else {
+                PduKind::GetBulk
+            };
             let repetitions = i32::try_from(repetitions).unwrap_or(i32::MAX);
             let row = std::iter::once((oid, Value::Null));
             wire::encode(space, version, community, kind, id, 0, repetitions, row)

@@ -14,6 +14,8 @@ pub const LATE_BYTES_MAX: usize = 256 << 20;
 /// A delayed answer.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Late {
+    /// Whose answer it is; the address may be a wrong one.
+    pub(super) agent: u32,
     pub(super) from: IpAddr,
     pub(super) to: SocketAddr,
     /// The driver's socket, or in a world the port.
@@ -50,6 +52,14 @@ impl LateQueue {
         Some(late)
     }
 
+    /// Forgets all answers and says how many they were.
+    pub(super) fn clear(&mut self) -> usize {
+        let forgotten = self.heap.len();
+        self.heap.clear();
+        self.bytes = 0;
+        forgotten
+    }
+
     pub(super) fn next_due(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
@@ -65,6 +75,7 @@ mod tests {
 
     fn late(len: usize, tag: u16) -> Late {
         Late {
+            agent: 0,
             from: "127.0.0.1".parse().unwrap(),
             to: "127.0.0.1:5".parse().unwrap(),
             socket: tag,
@@ -97,5 +108,6 @@ mod tests {
         assert!(!queue.push(Time::ZERO, late(1, 0)));
         assert!(queue.pop_due(Time::ZERO).is_some());
         assert!(queue.push(Time::ZERO, late(1, 0)));
+        assert_eq!((queue.clear(), queue.bytes, queue.len()), (2, 0, 0));
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use trunkline_engine::time::Time;
 
-use super::Fleet;
+use super::{Fleet, Silence};
 use crate::world::{Death, Peer, Reply};
 
 impl Peer for Fleet {
@@ -43,7 +43,7 @@ impl Peer for Fleet {
     }
 
     fn wake(&mut self, now: Time, out: &mut dyn FnMut(Reply<'_>)) {
-        while let Some(late) = self.late.pop_due(now) {
+        while let Some(late) = self.pop_due(now) {
             self.counters.replied += 1;
             out(Reply {
                 from: SocketAddr::new(late.from, late.socket),
@@ -63,6 +63,7 @@ impl Peer for Fleet {
     }
 
     fn restarted(&mut self, now: Time) {
+        self.counters.silent[Silence::Killed as usize] += self.late.clear() as u64;
         for agent in 0..self.count() {
             self.restart(agent, now);
         }

@@ -78,7 +78,7 @@ pub enum FleetError {
 pub enum Silence {
     /// Sent to an address without an agent.
     UnknownAgent,
-    /// The agent was killed.
+    /// The agent was killed, before it was asked or before its delayed answer was due.
     Killed,
     /// The agent has the fault [`DeviceFault::Dead`](super::super::DeviceFault::Dead).
     Dead,
