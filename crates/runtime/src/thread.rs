@@ -1,10 +1,11 @@
 //! Threads that are noticed when they die.
 //!
 //! A driver's thread holds work of people who wait. When it panics, or ends with an error, the
-//! [`Supervisor`] tells its owner at once (who ends the work that was in flight with an outcome) and
-//! runs the body again after a backoff, which starts anew when a run has lasted a minute. A panic
-//! cannot take the supervisor with it: it catches the unwinding inside the thread, so there is no
-//! second thread to watch the first. A body that hangs is not seen here; health watches its turns.
+//! [`Supervisor`] tells its owner at once (who ends the work that was in flight with an outcome)
+//! and runs the body again after a backoff, which starts anew when a run has lasted a minute. A
+//! panic cannot take the supervisor with it: it catches the unwinding inside the thread, so there
+//! is no second thread to watch the first. A body that hangs is not seen here; health watches its
+//! turns.
 
 use std::any::Any;
 use std::error::Error;

@@ -91,7 +91,11 @@ pub fn pool_status(system: &System) -> PoolStatus {
             retransmits: figures.retransmits,
             received: figures.received,
             timeouts: figures.timeouts,
-            bad: figures.bad.iter().map(|(why, n)| (why.as_str(), *n)).collect(),
+            bad: figures
+                .bad
+                .iter()
+                .map(|(why, n)| (why.as_str(), *n))
+                .collect(),
             rtt_us,
             sockets: sockets.collect(),
         });
@@ -116,7 +120,9 @@ fn breakers_by_state(system: &System) -> BTreeMap<&'static str, usize> {
     let now = system.clock().now();
     let mut states = BTreeMap::new();
     for target in system.client().targets() {
-        *states.entry(target.gate.state(now).kind().as_str()).or_default() += 1;
+        *states
+            .entry(target.gate.state(now).kind().as_str())
+            .or_default() += 1;
     }
     states
 }
@@ -145,15 +151,41 @@ fn shards(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
         let index = index.to_string();
         let own = with(labels, ("shard", &index));
         let mut counter = |name: &str, help: &str, value: u64| {
-            out.family(name, help, Kind::Counter, Unit::None).sample(&own, value);
+            out.family(name, help, Kind::Counter, Unit::None)
+                .sample(&own, value);
         };
-        counter("trunkline_snmp_datagrams_sent", "Datagrams sent.", figures.sent);
-        counter("trunkline_snmp_datagrams_received", "Datagrams received.", figures.received);
-        counter("trunkline_snmp_retransmits", "Datagrams that repeated one.", figures.retransmits);
-        counter("trunkline_snmp_timeouts", "Attempts that ended in silence.", figures.timeouts);
-        counter("trunkline_snmp_rows", "Rows that walks delivered.", figures.rows);
-        out.family("trunkline_snmp_requests_held", "Requests held.", Kind::Gauge, Unit::None)
-            .sample(&own, figures.jobs);
+        counter(
+            "trunkline_snmp_datagrams_sent",
+            "Datagrams sent.",
+            figures.sent,
+        );
+        counter(
+            "trunkline_snmp_datagrams_received",
+            "Datagrams received.",
+            figures.received,
+        );
+        counter(
+            "trunkline_snmp_retransmits",
+            "Datagrams that repeated one.",
+            figures.retransmits,
+        );
+        counter(
+            "trunkline_snmp_timeouts",
+            "Attempts that ended in silence.",
+            figures.timeouts,
+        );
+        counter(
+            "trunkline_snmp_rows",
+            "Rows that walks delivered.",
+            figures.rows,
+        );
+        out.family(
+            "trunkline_snmp_requests_held",
+            "Requests held.",
+            Kind::Gauge,
+            Unit::None,
+        )
+        .sample(&own, figures.jobs);
         out.family(
             "trunkline_snmp_round_trip_seconds",
             "Time from a datagram to its answer.",
@@ -163,8 +195,13 @@ fn shards(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
         .histogram(&own, &figures.rtt_ns);
         for (why, n) in &figures.bad {
             let help = "Datagrams that were not believed.";
-            out.family("trunkline_snmp_datagrams_refused", help, Kind::Counter, Unit::None)
-                .sample(&[own[0], own[1], own[2], ("reason", why.as_str())], *n);
+            out.family(
+                "trunkline_snmp_datagrams_refused",
+                help,
+                Kind::Counter,
+                Unit::None,
+            )
+            .sample(&[own[0], own[1], own[2], ("reason", why.as_str())], *n);
         }
         for (kind, n) in &figures.errors {
             let help = "Requests that ended without an answer.";
@@ -172,25 +209,45 @@ fn shards(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
                 .sample(&[own[0], own[1], own[2], ("kind", *kind)], *n);
         }
         for (end, n) in &figures.walks {
-            out.family("trunkline_snmp_walks", "Walks by their end.", Kind::Counter, Unit::None)
-                .sample(&[own[0], own[1], own[2], ("end", *end)], *n);
+            out.family(
+                "trunkline_snmp_walks",
+                "Walks by their end.",
+                Kind::Counter,
+                Unit::None,
+            )
+            .sample(&[own[0], own[1], own[2], ("end", *end)], *n);
         }
     }
     let drivers = system.wire().drivers();
     let overflow = drivers.iter().flatten().map(|driver| {
-        driver.sockets().iter().map(|socket| u64::from(socket.overflow())).sum::<u64>()
+        driver
+            .sockets()
+            .iter()
+            .map(|socket| u64::from(socket.overflow()))
+            .sum::<u64>()
     });
     let help = "Datagrams that full receive queues of the kernel lost.";
-    out.family("trunkline_snmp_receive_overflows", help, Kind::Counter, Unit::None)
-        .sample(labels, overflow.sum::<u64>());
-    out.family("trunkline_snmp_thread_deaths", "Threads that died.", Kind::Counter, Unit::None)
-        .sample(labels, system.deaths());
+    out.family(
+        "trunkline_snmp_receive_overflows",
+        help,
+        Kind::Counter,
+        Unit::None,
+    )
+    .sample(labels, overflow.sum::<u64>());
+    out.family(
+        "trunkline_snmp_thread_deaths",
+        "Threads that died.",
+        Kind::Counter,
+        Unit::None,
+    )
+    .sample(labels, system.deaths());
 }
 
 fn books(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
-    for (book, balance) in
-        [("requests", system.balance()), ("results", system.results().balance())]
-    {
+    for (book, balance) in [
+        ("requests", system.balance()),
+        ("results", system.results().balance()),
+    ] {
         for (line, n) in balance.fields() {
             let help = "Units of work by their outcome.";
             out.family("trunkline_ledger_units", help, Kind::Gauge, Unit::None)
@@ -204,21 +261,44 @@ fn books(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
 
 fn poller(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
     let figures = system.poller();
-    let runs =
-        [("complete", figures.complete), ("partial", figures.partial), ("failed", figures.failed)];
+    let runs = [
+        ("complete", figures.complete),
+        ("partial", figures.partial),
+        ("failed", figures.failed),
+    ];
     for (outcome, n) in runs {
-        out.family("trunkline_snmp_runs", "Runs of jobs by their end.", Kind::Counter, Unit::None)
-            .sample(&with(labels, ("outcome", outcome)), n);
+        out.family(
+            "trunkline_snmp_runs",
+            "Runs of jobs by their end.",
+            Kind::Counter,
+            Unit::None,
+        )
+        .sample(&with(labels, ("outcome", outcome)), n);
     }
     let help = "Runs that could not start in time.";
-    out.family("trunkline_snmp_runs_missed", help, Kind::Counter, Unit::None)
-        .sample(labels, figures.missed);
-    out.family("trunkline_snmp_runs_running", "Runs under way.", Kind::Gauge, Unit::None)
-        .sample(labels, figures.running);
+    out.family(
+        "trunkline_snmp_runs_missed",
+        help,
+        Kind::Counter,
+        Unit::None,
+    )
+    .sample(labels, figures.missed);
+    out.family(
+        "trunkline_snmp_runs_running",
+        "Runs under way.",
+        Kind::Gauge,
+        Unit::None,
+    )
+    .sample(labels, figures.running);
     for sink in system.results().views() {
         let help = "Batches that a sink refused.";
-        out.family("trunkline_snmp_sink_errors", help, Kind::Counter, Unit::None)
-            .sample(&with(labels, ("sink", &sink.name)), sink.errors);
+        out.family(
+            "trunkline_snmp_sink_errors",
+            help,
+            Kind::Counter,
+            Unit::None,
+        )
+        .sample(&with(labels, ("sink", &sink.name)), sink.errors);
     }
 }
 
@@ -232,16 +312,36 @@ fn breakers(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
         StateKind::ForcedClosed,
     ] {
         let n = states.get(state.as_str()).copied().unwrap_or(0) as u64;
-        out.family("trunkline_breaker_targets", "Targets by breaker.", Kind::Gauge, Unit::None)
-            .sample(&with(labels, ("state", state.as_str())), n);
+        out.family(
+            "trunkline_breaker_targets",
+            "Targets by breaker.",
+            Kind::Gauge,
+            Unit::None,
+        )
+        .sample(&with(labels, ("state", state.as_str())), n);
     }
-    let figures: Vec<_> = system.client().stats().iter().map(|stats| stats.read()).collect();
+    let figures: Vec<_> = system
+        .client()
+        .stats()
+        .iter()
+        .map(|stats| stats.read())
+        .collect();
     let opens: u64 = figures.iter().map(|figures| figures.breaker_opens).sum();
     let closes: u64 = figures.iter().map(|figures| figures.breaker_closes).sum();
-    out.family("trunkline_breaker_opens", "Breakers that opened.", Kind::Counter, Unit::None)
-        .sample(labels, opens);
-    out.family("trunkline_breaker_closes", "Breakers that closed.", Kind::Counter, Unit::None)
-        .sample(labels, closes);
+    out.family(
+        "trunkline_breaker_opens",
+        "Breakers that opened.",
+        Kind::Counter,
+        Unit::None,
+    )
+    .sample(labels, opens);
+    out.family(
+        "trunkline_breaker_closes",
+        "Breakers that closed.",
+        Kind::Counter,
+        Unit::None,
+    )
+    .sample(labels, closes);
 }
 
 fn router(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
@@ -249,13 +349,31 @@ fn router(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
     for member in router.members(system.clock().now()) {
         let own = with(labels, ("engine", &member.name));
         let mut counter = |name: &str, help: &str, value: u64| {
-            out.family(name, help, Kind::Counter, Unit::None).sample(&own, value);
+            out.family(name, help, Kind::Counter, Unit::None)
+                .sample(&own, value);
         };
-        counter("trunkline_router_attempts", "Attempts sent by an engine.", member.started);
-        counter("trunkline_router_failures", "Attempts of it without a reply.", member.failed);
-        counter("trunkline_router_unsent", "Attempts that it could not send.", member.unsent);
-        out.family("trunkline_router_usable", "1 when it can be chosen.", Kind::Gauge, Unit::None)
-            .sample(&own, u64::from(member.usable));
+        counter(
+            "trunkline_router_attempts",
+            "Attempts sent by an engine.",
+            member.started,
+        );
+        counter(
+            "trunkline_router_failures",
+            "Attempts of it without a reply.",
+            member.failed,
+        );
+        counter(
+            "trunkline_router_unsent",
+            "Attempts that it could not send.",
+            member.unsent,
+        );
+        out.family(
+            "trunkline_router_usable",
+            "1 when it can be chosen.",
+            Kind::Gauge,
+            Unit::None,
+        )
+        .sample(&own, u64::from(member.usable));
     }
 }
 
@@ -263,12 +381,26 @@ fn samples(system: &System, out: &mut Exposition) {
     for samples in system.samples() {
         samples.for_each(|target, oid, sample| {
             let oid = oid.to_string();
-            let own = [("name", system.name()), ("target", target), ("oid", oid.as_str())];
-            out.family("trunkline_snmp_value", "The last value polled.", Kind::Gauge, Unit::None)
-                .sample(&own, sample.value);
+            let own = [
+                ("name", system.name()),
+                ("target", target),
+                ("oid", oid.as_str()),
+            ];
+            out.family(
+                "trunkline_snmp_value",
+                "The last value polled.",
+                Kind::Gauge,
+                Unit::None,
+            )
+            .sample(&own, sample.value);
         });
         let help = "Values that found no room among the series.";
-        out.family("trunkline_snmp_values_left_out", help, Kind::Counter, Unit::None)
-            .sample(&[("name", system.name())], samples.left_out());
+        out.family(
+            "trunkline_snmp_values_left_out",
+            help,
+            Kind::Counter,
+            Unit::None,
+        )
+        .sample(&[("name", system.name())], samples.left_out());
     }
 }

@@ -1,10 +1,12 @@
 //! The whole state of a breaker in one 64-bit word, so that every change is one compare-and-swap.
 //!
 //! From the top: state (3 bits), trips in a row (4), generation (16), payload (41). The payload is
-//! Closed: the tick since when (29) and consecutive failures (12); Open: until when, in
-//! milliseconds since the origin (41, 69 years); HalfOpen: the tick at which the lease ends (29),
-//! probes that succeeded (6) and probes out (6). A tick is 2^28 ns (268 ms); ticks are compared modulo 2^29
-//! (4.5 years), so uptime is no limit. All zero is Closed, the state of a new breaker.
+//! - Closed: the tick since when (29) and consecutive failures (12);
+//! - Open: until when, in milliseconds since the origin (41, which is 69 years);
+//! - HalfOpen: the tick at which the lease ends (29), probes that succeeded (6), probes out (6).
+//!
+//! A tick is 2^28 ns (268 ms); ticks are compared modulo 2^29 (4.5 years), so uptime is no limit.
+//! All zero is Closed, the state of a new breaker.
 
 use super::{Admission, StateKind};
 use crate::time::Time;

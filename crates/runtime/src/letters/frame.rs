@@ -1,9 +1,9 @@
 //! Records in a segment file.
 //!
-//! A segment is a header (eight bytes that name the format, the segment's number) and frames: length
-//! (4 bytes, little-endian), CRC-32 of length and payload (4), payload. Reading stops at the first
-//! frame that is short, too long, empty or has a wrong sum: what follows it cannot be trusted to
-//! begin where it seems to.
+//! A segment is a header (eight bytes that name the format, the segment's number) and frames:
+//! length (4 bytes, little-endian), CRC-32 of length and payload (4), payload. Reading stops at the
+//! first frame that is short, too long, empty or has a wrong sum: what follows it cannot be trusted
+//! to begin where it seems to.
 
 use std::ops::Range;
 

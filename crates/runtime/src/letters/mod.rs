@@ -2,8 +2,8 @@
 //!
 //! Records are appended to segment files in frames with a checksum. One thread writes: it takes all
 //! that waits, writes it at once and syncs once, so a hundred letters cost little more than one. A
-//! receipt resolves after the sync: what was acknowledged survives a power cut at any byte. What was
-//! not acknowledged may survive too, so the box of letters is at least once.
+//! receipt resolves after the sync: what was acknowledged survives a power cut at any byte. What
+//! was not acknowledged may survive too, so the box of letters is at least once.
 //!
 //! A full disk is an answer, not an end: the append fails, what it wrote is cut off, and the next
 //! append tries again. At start each segment is cut at its first bad frame, and the bytes cut are
@@ -44,7 +44,8 @@ pub struct LogPolicy {
     /// A batch of this many bytes is synced without waiting for more.
     pub batch_bytes: usize,
     /// The least time between two syncs of smaller batches, and so the longest that a receipt
-    /// waits for others. The first append after a pause does not wait.
+    /// waits for others on purpose. Zero needs no waiting: what comes during one sync is the next
+    /// batch. More spares a disk that many small appends would wear.
     pub linger: Duration,
     /// Appends that may wait for the disk.
     pub queue_items: usize,
@@ -53,13 +54,13 @@ pub struct LogPolicy {
 }
 
 impl Default for LogPolicy {
-    /// 8 MiB, 256 MiB, 64 KiB, 5 ms, 1,024 appends, 16 MiB.
+    /// 8 MiB, 256 MiB, 64 KiB, no lingering, 1,024 appends, 16 MiB.
     fn default() -> Self {
         Self {
             segment_bytes: 8 << 20,
             bytes_max: 256 << 20,
             batch_bytes: 64 << 10,
-            linger: Duration::from_millis(5),
+            linger: Duration::ZERO,
             queue_items: 1_024,
             queue_bytes: 16 << 20,
         }
@@ -213,7 +214,7 @@ impl LetterLog {
     /// # Errors
     /// Too many appends wait, or the log is closed. What the disk says comes with the receipt.
     pub fn append_letter(&self, letter: &Letter) -> Result<Receipt, AppendError> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(letter.cost_bytes());
         encode_letter(letter, &mut bytes);
         self.append(writer::Life::Born(letter.id), bytes)
     }

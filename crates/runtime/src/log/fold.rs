@@ -85,7 +85,8 @@ impl<K: Hash + Eq + Clone> Fold<K> {
                 break;
             };
             if now < queued + self.period {
-                // Periods begin in the order of the queue, so all behind it are younger.
+                // Those behind it are younger, but for keys that were logged again: one of them may
+                // be found a period late, never early.
                 self.order.push_front((queued, key));
                 break;
             }

@@ -12,7 +12,6 @@ use std::io;
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::{Layer, Registry};
@@ -150,20 +149,22 @@ pub fn init(format: Format, level: Level) -> Result<LogHandle, AlreadySet> {
     Ok(handle)
 }
 
-/// A subscriber that writes to `writer`; [`init`] installs one on stderr.
-fn subscriber<W>(
+/// A subscriber that writes to what `writer` makes; [`init`] installs one on stderr.
+fn subscriber<W: io::Write>(
     format: Format,
     level: Level,
-    writer: W,
-) -> (impl tracing::Subscriber + Send + Sync, LogHandle)
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> (impl tracing::Subscriber + Send + Sync, LogHandle) {
     let (filter, handle) = reload::Layer::new(level.filter());
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false);
     let layer: Box<dyn Layer<_> + Send + Sync> = match format {
-        Format::Text => Box::new(layer.with_ansi(false).event_format(text::Lines)),
-        Format::Json => Box::new(layer.json().flatten_event(true)),
+        Format::Text => Box::new(layer.with_writer(writer).event_format(text::Lines)),
+        Format::Json => {
+            let writer = move || text::JsonLines(writer());
+            // Fields stay in an object of their own: an event's `target` is a device, the line's
+            // is the module that wrote it.
+            Box::new(layer.with_writer(writer).json())
+        }
     };
     let subscriber = tracing_subscriber::registry().with(filter).with(layer);
     (subscriber, LogHandle { filter: handle })
@@ -238,12 +239,24 @@ mod tests {
 
     #[test]
     fn json_lines_are_objects() {
-        let text = logged(Format::Json, |_| {
-            tracing::info!(target = "10.0.0.1\n", "gone")
-        });
+        let foreign = "10.0.0.1\n\x1b\u{9b}31m\u{202e}";
+        let text = logged(Format::Json, |_| tracing::info!(target = foreign, "gone"));
+        assert!(
+            text.trim_end()
+                .chars()
+                .all(|c| c.is_ascii_graphic() || c == ' '),
+            "{text:?}"
+        );
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
-        assert_eq!(line["message"], "gone");
-        assert_eq!(line["level"], "INFO");
+        let fields = &line["fields"];
+        assert_eq!(
+            (fields["message"].as_str(), fields["target"].as_str()),
+            (Some("gone"), Some(foreign))
+        );
+        assert_eq!(
+            (&line["level"], &line["target"]),
+            (&"INFO".into(), &module_path!().into())
+        );
         assert_eq!(text.lines().count(), 1);
     }
 

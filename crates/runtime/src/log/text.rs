@@ -1,6 +1,7 @@
 //! Log lines for people: time, level, where, message, fields.
 
 use std::fmt::{self, Write};
+use std::io;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -38,6 +39,37 @@ impl fmt::Display for Escaped<'_> {
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A writer of JSON lines in which nothing moves a cursor either: JSON itself only demands that the
+/// lowest control characters are escaped.
+pub(super) struct JsonLines<W>(pub(super) W);
+
+impl<W: io::Write> io::Write for JsonLines<W> {
+    /// Writes all of `bytes`, which the subscriber hands over line by line.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let harmless = |c: char| c == '\n' || !is_unsafe(c);
+        if text.chars().all(harmless) {
+            self.0.write_all(bytes)?;
+            return Ok(bytes.len());
+        }
+        let mut line = String::with_capacity(text.len() + 16);
+        for c in text.chars() {
+            if harmless(c) {
+                line.push(c);
+            } else {
+                // All of them are within the basic plane. Writing to a String does not fail.
+                write!(line, "\\u{:04x}", u32::from(c)).map_err(io::Error::other)?;
+            }
+        }
+        self.0.write_all(line.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The format of text logs.

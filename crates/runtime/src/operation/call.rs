@@ -136,9 +136,9 @@ pub(super) async fn run(
     }
     match &operation.handler {
         Handler::One(handler) => {
-            let deadline = context.deadline;
+            let (handler, deadline) = (Arc::clone(handler), context.deadline);
             let end = context.cancel.clone().drop_guard();
-            let task = tokio::spawn(handler(context, input));
+            let task = tokio::spawn(async move { handler(context, input).await });
             let answer = timeout_at(deadline, AbortOnDropHandle::new(task)).await;
             drop((end, permits));
             match answer {
@@ -149,8 +149,9 @@ pub(super) async fn run(
         }
         Handler::Stream(handler) => {
             let (tx, rx) = mpsc::channel(STREAM_ITEMS);
-            let handler = handler(context.clone(), input, tx.clone());
-            tokio::spawn(stream(operation.clone(), handler, tx, context, permits));
+            let (handler, sender, of_call) = (Arc::clone(handler), tx.clone(), context.clone());
+            let items = async move { handler(of_call, input, sender).await };
+            tokio::spawn(stream(operation, items, tx, context, permits));
             Ok(Answer::Stream(rx))
         }
     }
@@ -158,13 +159,13 @@ pub(super) async fn run(
 
 async fn stream(
     operation: Arc<Operation>,
-    handler: super::Pending<()>,
+    items: impl Future<Output = Result<()>> + Send + 'static,
     tx: RawSender,
     context: Context,
     permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 ) {
     let _end = context.cancel.drop_guard();
-    let task = AbortOnDropHandle::new(tokio::spawn(handler));
+    let task = AbortOnDropHandle::new(tokio::spawn(items));
     let error = tokio::select! {
         ended = timeout_at(context.deadline, task) => match ended {
             Ok(Ok(Ok(()))) => None,

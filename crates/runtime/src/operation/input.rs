@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use super::error::{BAD_INPUT, UNPRINTABLE};
 use super::{ErrorKind, OperationError};
 
-/// The input, held against its type's `schema`, as the handler's type. A missing input is an empty object where one is wanted.
+/// The input, held against its type's `schema`, as the handler's type. A missing input is an empty
+/// object where one is wanted.
 pub(super) fn parse<In: DeserializeOwned>(
     schema: &Value,
     input: Value,

@@ -2,8 +2,8 @@
 //!
 //! An [`Operation`] has a name, a typed input and output with their JSON schemas, an effect, a
 //! shape, a default deadline and a handler. The control socket, HTTP, the command line and the
-//! dashboard all read the one [`Registry`]; none of them knows an operation by name. Operations come
-//! and go at run time: a [`Registration`] is in the list for as long as it is held.
+//! dashboard all read the one [`Registry`]; none of them knows an operation by name. Operations
+//! come and go at run time: a [`Registration`] is in the list for as long as it is held.
 //!
 //! The registry, not the handler, keeps the promises that all operations share: the input is
 //! checked and the error names the field, the deadline holds, a handler that panics is an error of
@@ -73,10 +73,12 @@ pub struct Operation {
 }
 
 enum Handler {
-    One(Box<dyn Fn(Context, Value) -> Pending<Value> + Send + Sync>),
-    Stream(Box<dyn Fn(Context, Value, RawSender) -> Pending<()> + Send + Sync>),
+    One(OneHandler),
+    Stream(StreamHandler),
 }
 
+type OneHandler = Arc<dyn Fn(Context, Value) -> Pending<Value> + Send + Sync>;
+type StreamHandler = Arc<dyn Fn(Context, Value, RawSender) -> Pending<()> + Send + Sync>;
 type RawSender = mpsc::Sender<Result<Value>>;
 
 impl std::fmt::Debug for Operation {
@@ -140,7 +142,7 @@ impl Operation {
             concurrency: Self::CONCURRENCY,
             input,
             output: schema::<Out>(),
-            handler: Handler::One(Box::new(handler)),
+            handler: Handler::One(Arc::new(handler)),
         }
     }
 
@@ -179,7 +181,7 @@ impl Operation {
             concurrency: Self::CONCURRENCY,
             input,
             output: schema::<Item>(),
-            handler: Handler::Stream(Box::new(handler)),
+            handler: Handler::Stream(Arc::new(handler)),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The loop: wait, read the clock, receive, turn, send.
 //!
 //! Work per turn is bounded in both directions, so that a flood of datagrams cannot keep the timers
-//! waiting nor a flood of sends the datagrams. What a turn leaves is taken up by the next one, which
-//! then does not wait. Kernel-side memory is allocated once.
+//! waiting nor a flood of sends the datagrams. What a turn leaves is taken up by the next one,
+//! which then does not wait. Kernel-side memory is allocated once.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -86,7 +86,8 @@ impl<M: Machine> Driver<M> {
         Arc::clone(&self.stats)
     }
 
-    /// Turns until the machine says [`Turn::Stop`], and gives it back. The first turn does not wait.
+    /// Turns until the machine says [`Turn::Stop`], and gives it back. The first turn does not
+    /// wait.
     ///
     /// # Errors
     /// When the kernel refuses to wait or to watch a socket, which means a broken process.

@@ -2,10 +2,11 @@
 //!
 //! `sendmmsg` stops at the first datagram that fails and, unless it was the very first, does not
 //! say why. An error may be an old ICMP message about another peer, or the datagram's own. So after
-//! every stop the error queue is drained and the first unsent datagram is tried again: when it fails
-//! with an empty queue behind it, twice, the fault is its own and it goes back to the machine; the
-//! rest goes on. A full socket holds the batch up once, for a bounded time; after that its datagrams
-//! come back at once until it takes one again, so that a dead interface does not slow the others.
+//! every stop the error queue is drained and the first unsent datagram is tried again: when it
+//! fails with an empty queue behind it, twice, the fault is its own and it goes back to the
+//! machine; the rest goes on. A full socket holds the batch up once, for a bounded time; after that
+//! its datagrams come back at once until it takes one again, so that a dead interface does not slow
+//! the others.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

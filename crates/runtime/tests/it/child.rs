@@ -103,7 +103,7 @@ fn wait_for(lines: &mut impl Iterator<Item = std::io::Result<String>>, message: 
     for line in lines {
         let line = line.unwrap();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        if value["message"] == message {
+        if value["fields"]["message"] == message {
             return line;
         }
     }

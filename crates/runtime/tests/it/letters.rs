@@ -61,7 +61,6 @@ fn open(dir: &Path, policy: &LogPolicy) -> Opened {
 fn small_segments() -> LogPolicy {
     LogPolicy {
         segment_bytes: 4_096,
-        linger: Duration::ZERO,
         ..LogPolicy::default()
     }
 }

@@ -11,6 +11,7 @@ use trunkline_engine::datagram::{RxBatch, TxBatch, TxMeta};
 use trunkline_engine::time::Time;
 use trunkline_runtime::clock::Clock;
 use trunkline_runtime::doorbell::Doorbell;
+use trunkline_runtime::thread::Supervisor;
 use trunkline_runtime::udp::{
     Driver, DriverStats, Machine, SendFailure, SocketSpec, Sockets, Turn, Unreachable,
 };
@@ -477,4 +478,85 @@ fn the_wakeup_is_kept_and_never_early() {
     assert!(after.saturating_since(before) >= span);
     assert!(turns[1].saturating_since(turns[0]) + Duration::from_millis(5) >= span);
     assert_eq!(turns.len(), 2, "one wait, one turn");
+}
+
+#[test]
+fn a_machine_that_panics_is_noticed_and_its_successor_serves() {
+    let port = Arc::new(Mutex::new(None));
+    let deaths = Arc::new(Mutex::new(Vec::new()));
+    let stop = Arc::<AtomicBool>::default();
+    let bell = Doorbell::new().unwrap();
+    let body = {
+        let (port, stop, bell) = (port.clone(), stop.clone(), bell.clone());
+        move || {
+            let sockets = Sockets::open(&[spec("127.0.0.1:0")])?;
+            let first = port.lock().unwrap().replace(sockets.local_addr(0).unwrap());
+            let machine = Fragile {
+                panics: first.is_none(),
+                stop: stop.clone(),
+                answers: Vec::new(),
+            };
+            Driver::new(Clock::start(), sockets, machine, bell.clone())?.run()?;
+            Ok(())
+        }
+    };
+    let told = deaths.clone();
+    let supervisor = Supervisor::spawn("shard-0", 1, body, move |death| {
+        told.lock().unwrap().push(death.reason.clone());
+    });
+    let supervisor = supervisor.unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    let start = Instant::now();
+    while peer.recv(&mut [0; 8]).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{deaths:?}");
+        let to = *port.lock().unwrap();
+        if let Some(to) = to {
+            peer.send_to(b"x", to).unwrap();
+        }
+    }
+    assert_eq!(*deaths.lock().unwrap(), ["as the test wants"]);
+    assert_eq!(supervisor.deaths(), 1);
+    stop.store(true, Ordering::Relaxed);
+    bell.ring();
+    supervisor.join();
+}
+
+/// Panics on its first datagram, or answers.
+struct Fragile {
+    panics: bool,
+    stop: Arc<AtomicBool>,
+    answers: Vec<SocketAddr>,
+}
+
+impl Machine for Fragile {
+    fn receive(&mut self, _: Time, rx: &RxBatch) {
+        assert!(!self.panics, "as the test wants");
+        self.answers.extend(rx.iter().map(|(meta, _)| meta.from));
+    }
+
+    fn turn(&mut self, _: Time) -> Turn {
+        if self.stop.load(Ordering::Relaxed) {
+            Turn::Stop
+        } else {
+            Turn::Continue
+        }
+    }
+
+    fn fill(&mut self, _: Time, tx: &mut TxBatch) {
+        for to in self.answers.drain(..) {
+            assert!(tx.push(to, None, 0, b"y"));
+        }
+    }
+
+    fn next_wakeup(&self) -> Option<Time> {
+        None
+    }
+
+    fn unsent(&mut self, _: Time, _: u64, _: SocketAddr, _: SendFailure) {}
+
+    fn unreachable(&mut self, _: Time, _: SocketAddr, _: Unreachable) {}
+
+    fn overflow(&mut self, _: u16, _: u32) {}
 }

@@ -163,8 +163,8 @@ pub struct EngineBlock {
     /// Its share under `strategy = "weighted"`.
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
-    /// Requests that it carries at once, for the strategies that look at load.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// Its size beside the others, for the strategies that look at load.
+    #[schemars(range(min = 1, max = 65_535))]
     pub capacity: u32,
 }
 
@@ -174,7 +174,7 @@ impl Default for EngineBlock {
             bind: None,
             interface: None,
             weight: 1,
-            capacity: 100_000,
+            capacity: 1000,
         }
     }
 }

@@ -94,15 +94,26 @@ async fn get(
     input: GetInput,
 ) -> Result<GetOutput, OperationError> {
     let (_, id) = known(&system, &input.target)?;
-    let oids = input.oids.iter().map(|text| oid(text)).collect::<Result<Vec<_>, _>>()?;
+    let oids = input
+        .oids
+        .iter()
+        .map(|text| oid(text))
+        .collect::<Result<Vec<_>, _>>()?;
     let rows: Vec<(Oid<'_>, Value<'_>)> =
         oids.iter().map(|oid| (oid.as_oid(), Value::Null)).collect();
     let list = encode_varbinds(&rows).map_err(|error| bad_input(error.to_string()))?;
     let exchange = Exchange::get(list.into());
     let options = options(&system, &context);
-    let reply = system.client().ask(id, exchange, options).await.map_err(|e| failed(&e))?;
+    let reply = system
+        .client()
+        .ask(id, exchange, options)
+        .await
+        .map_err(|e| failed(&e))?;
     Ok(GetOutput {
-        status: reply.error_status().map_or("unknown", |status| status.as_str()).to_owned(),
+        status: reply
+            .error_status()
+            .map_or("unknown", |status| status.as_str())
+            .to_owned(),
         index: reply.index,
         rtt_us: u64::try_from(reply.rtt.as_micros()).unwrap_or(u64::MAX),
         attempts: reply.attempts,
@@ -117,7 +128,11 @@ async fn walk(
     out: ItemSender<WalkOutput>,
 ) -> Result<(), OperationError> {
     let (target, id) = known(&system, &input.target)?;
-    let most = if target.plan.version == Version::V1 { Some(0) } else { input.max_repetitions };
+    let most = if target.plan.version == Version::V1 {
+        Some(0)
+    } else {
+        input.max_repetitions
+    };
     let method = match most.unwrap_or(25) {
         0 => Method::Next,
         most => Method::Bulk(most.min(65_535)),
@@ -126,8 +141,14 @@ async fn walk(
     let mut walk = system.client().walk(id, spec, options(&system, &context));
     while let Some(item) = walk.next().await {
         let output = match item {
-            WalkItem::Page(reply) => WalkOutput { values: values(&reply), end: None },
-            WalkItem::End(end) => WalkOutput { values: Vec::new(), end: Some(end_text(&end)) },
+            WalkItem::Page(reply) => WalkOutput {
+                values: values(&reply),
+                end: None,
+            },
+            WalkItem::End(end) => WalkOutput {
+                values: Vec::new(),
+                end: Some(end_text(&end)),
+            },
         };
         out.send(&output).await?;
     }
@@ -144,15 +165,23 @@ fn end_text(end: &WalkEnd) -> String {
 
 fn options(system: &System, context: &Context) -> JobOptions {
     let deadline = system.clock().now() + context.remaining();
-    JobOptions { deadline, priority: Priority::High }
+    JobOptions {
+        deadline,
+        priority: Priority::High,
+    }
 }
 
 fn values(reply: &Reply) -> Vec<Json> {
-    reply.varbinds().filter_map(Result::ok).map(|varbind| value_json(&varbind)).collect()
+    reply
+        .varbinds()
+        .filter_map(Result::ok)
+        .map(|varbind| value_json(&varbind))
+        .collect()
 }
 
 fn oid(text: &str) -> Result<OidBuf, OperationError> {
-    text.parse().map_err(|error| bad_input(format!("\"{text}\" is not an OID: {error}")))
+    text.parse()
+        .map_err(|error| bad_input(format!("\"{text}\" is not an OID: {error}")))
 }
 
 fn bad_input(message: String) -> OperationError {

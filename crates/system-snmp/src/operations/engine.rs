@@ -162,15 +162,24 @@ pub(super) fn operations(system: &Arc<System>) -> Vec<Operation> {
     let breaker = Operation::one("engine", n, v, s, Effect::Change, move |_, order| {
         std::future::ready(force(&b, &order))
     });
-    let (n, v, s) = read("routers", "The engines and how requests are spread over them");
+    let (n, v, s) = read(
+        "routers",
+        "The engines and how requests are spread over them",
+    );
     let routers = Operation::one("engine", n, v, s, Effect::Read, move |_, Nothing {}| {
         std::future::ready(Ok(routers(&c)))
     });
-    let (n, v, s) = read("router", "Mark, weigh or drain an engine, or change the strategy");
+    let (n, v, s) = read(
+        "router",
+        "Mark, weigh or drain an engine, or change the strategy",
+    );
     let router = Operation::one("engine", n, v, s, Effect::Change, move |_, order| {
         std::future::ready(order_router(&d, &order))
     });
-    let (n, v, s) = read("ledger", "The books: every request and result by its outcome");
+    let (n, v, s) = read(
+        "ledger",
+        "The books: every request and result by its outcome",
+    );
     let ledger = Operation::one("engine", n, v, s, Effect::Read, move |_, Nothing {}| {
         std::future::ready(Ok(books(&e)))
     });
@@ -178,7 +187,14 @@ pub(super) fn operations(system: &Arc<System>) -> Vec<Operation> {
     let stats = Operation::one("engine", n, v, s, Effect::Read, move |_, Nothing {}| {
         std::future::ready(Ok(crate::status::pool_status(&f)))
     });
-    vec![breakers, breaker.idempotent(true), routers, router.idempotent(true), ledger, stats]
+    vec![
+        breakers,
+        breaker.idempotent(true),
+        routers,
+        router.idempotent(true),
+        ledger,
+        stats,
+    ]
 }
 
 fn breakers(system: &System, which: &WhichBreakers) -> Breakers {
@@ -186,7 +202,9 @@ fn breakers(system: &System, which: &WhichBreakers) -> Breakers {
     let mut states: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut shown = BTreeMap::new();
     for target in system.targets() {
-        let Some(view) = target.id.and_then(|id| system.client().target(id)) else { continue };
+        let Some(view) = target.id.and_then(|id| system.client().target(id)) else {
+            continue;
+        };
         let state = view.gate.state(now);
         *states.entry(state.kind().as_str()).or_default() += 1;
         if !which.all && state.kind() == StateKind::Closed {
@@ -212,7 +230,10 @@ fn breakers(system: &System, which: &WhichBreakers) -> Breakers {
         };
         shown.insert(target.plan.name, report);
     }
-    Breakers { states, breakers: shown }
+    Breakers {
+        states,
+        breakers: shown,
+    }
 }
 
 fn force(system: &System, order: &BreakerOrder) -> Result<Done, OperationError> {
@@ -224,34 +245,43 @@ fn force(system: &System, order: &BreakerOrder) -> Result<Done, OperationError> 
         other => return Err(bad_word("state", other, "open, closed, half-open or auto")),
     };
     let (_, id) = known(system, &order.target)?;
-    system.client().force_breaker(id, forced).map_err(|error| failed(&error))?;
-    Ok(Done::say(format!("the breaker of {} is {}", order.target, order.state)))
+    system
+        .client()
+        .force_breaker(id, forced)
+        .map_err(|error| failed(&error))?;
+    Ok(Done::say(format!(
+        "the breaker of {} is {}",
+        order.target, order.state
+    )))
 }
 
 fn routers(system: &System) -> RouterReport {
     let router = router(system);
     let stats = router.stats();
-    let members = router.members(system.clock().now()).into_iter().map(|member| {
-        let report = MemberReport {
-            usable: member.usable,
-            mark: match member.mark {
-                Mark::Auto => "auto",
-                Mark::Up => "up",
-                Mark::Down => "down",
-            },
-            draining: member.draining,
-            ejected: member.ejection.is_some(),
-            weight: member.weight,
-            capacity: member.capacity,
-            in_flight: member.in_flight,
-            started: member.started,
-            failed: member.failed,
-            unsent: member.unsent,
-            reply_ratio: member.reply_ratio,
-            latency_us: u64::try_from(member.latency.as_micros()).unwrap_or(u64::MAX),
-        };
-        (member.name, report)
-    });
+    let members = router
+        .members(system.clock().now())
+        .into_iter()
+        .map(|member| {
+            let report = MemberReport {
+                usable: member.usable,
+                mark: match member.mark {
+                    Mark::Auto => "auto",
+                    Mark::Up => "up",
+                    Mark::Down => "down",
+                },
+                draining: member.draining,
+                ejected: member.ejection.is_some(),
+                weight: member.weight,
+                capacity: member.capacity,
+                in_flight: member.in_flight,
+                started: member.started,
+                failed: member.failed,
+                unsent: member.unsent,
+                reply_ratio: member.reply_ratio,
+                latency_us: u64::try_from(member.latency.as_micros()).unwrap_or(u64::MAX),
+            };
+            (member.name, report)
+        });
     RouterReport {
         strategy: router.strategy().as_str(),
         requests_routed: stats.requests_routed,
@@ -265,7 +295,9 @@ fn order_router(system: &System, order: &RouterOrder) -> Result<Done, OperationE
     let mut said = Vec::new();
     if let Some(strategy) = &order.strategy {
         let known = "round-robin, weighted, least-loaded, p2c, peak-ewma, adaptive, sticky, hash";
-        let parsed: Strategy = strategy.parse().map_err(|_| bad_word("strategy", strategy, known))?;
+        let parsed: Strategy = strategy
+            .parse()
+            .map_err(|_| bad_word("strategy", strategy, known))?;
         router.set_strategy(parsed);
         said.push(format!("the strategy is {strategy}"));
     }
@@ -276,8 +308,13 @@ fn order_router(system: &System, order: &RouterOrder) -> Result<Done, OperationE
         order_member(system, &router, id, engine, order, &mut said)?;
     }
     if said.is_empty() {
-        let message = "nothing to do: give `strategy`, or `engine` with `mark`, `weight` or `drain`";
-        return Err(OperationError::new(ErrorKind::BadInput, "T0213", message.to_owned()));
+        let message =
+            "nothing to do: give `strategy`, or `engine` with `mark`, `weight` or `drain`";
+        return Err(OperationError::new(
+            ErrorKind::BadInput,
+            "T0213",
+            message.to_owned(),
+        ));
     }
     Ok(Done::say(said.join("; ")))
 }
@@ -313,13 +350,21 @@ fn order_member(
         Some(false) => router.resume(id, now).map_err(refused)?,
         None => return Ok(()),
     }
-    let state = if order.drain == Some(true) { "draining" } else { "in service" };
+    let state = if order.drain == Some(true) {
+        "draining"
+    } else {
+        "in service"
+    };
     said.push(format!("{engine} is {state}"));
     Ok(())
 }
 
 fn books(system: &System) -> Books {
-    let attempts = system.client().guards().iter().map(|guard| guard.attempts());
+    let attempts = system
+        .client()
+        .guards()
+        .iter()
+        .map(|guard| guard.attempts());
     let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
     for one in attempts {
         let lines = [
@@ -345,8 +390,14 @@ fn books(system: &System) -> Books {
 }
 
 fn sheet(balance: &Balance) -> Sheet {
-    let lines = balance.fields().into_iter().map(|(name, n)| (name.to_owned(), n));
-    Sheet { lines: lines.collect(), imbalance: balance.imbalance() }
+    let lines = balance
+        .fields()
+        .into_iter()
+        .map(|(name, n)| (name.to_owned(), n));
+    Sheet {
+        lines: lines.collect(),
+        imbalance: balance.imbalance(),
+    }
 }
 
 fn router(system: &System) -> Arc<Router> {

@@ -55,8 +55,12 @@ impl Done {
 }
 
 fn not_found(what: &str, name: &str, help: &str) -> OperationError {
-    OperationError::new(ErrorKind::NotFound, "T0210", format!("there is no {what} \"{name}\""))
-        .help(help)
+    OperationError::new(
+        ErrorKind::NotFound,
+        "T0210",
+        format!("there is no {what} \"{name}\""),
+    )
+    .help(help)
 }
 
 fn failed(error: &SnmpError) -> OperationError {

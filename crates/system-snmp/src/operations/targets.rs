@@ -140,14 +140,21 @@ pub(super) fn operations(system: &Arc<System>) -> Vec<Operation> {
         Effect::Change,
         move |_, ByTarget { target }| std::future::ready(set_drained(&own, &target, false)),
     );
-    vec![status, targets, drain.idempotent(true), resume.idempotent(true)]
+    vec![
+        status,
+        targets,
+        drain.idempotent(true),
+        resume.idempotent(true),
+    ]
 }
 
 fn status(system: &System) -> Status {
     let now = system.clock().now();
     let mut states = BTreeMap::new();
     for target in system.targets() {
-        *states.entry(report(system, &target, now).state).or_default() += 1;
+        *states
+            .entry(report(system, &target, now).state)
+            .or_default() += 1;
     }
     let figures = system.poller();
     let runs = [
@@ -157,7 +164,14 @@ fn status(system: &System) -> Status {
     ];
     let sinks = system.results().views().into_iter().map(|sink| {
         let (queued, errors) = (sink.queue.items, sink.errors);
-        (sink.name, SinkReport { queued, errors, last_error: sink.last_error })
+        (
+            sink.name,
+            SinkReport {
+                queued,
+                errors,
+                last_error: sink.last_error,
+            },
+        )
     });
     Status {
         system: system.name().to_owned(),
@@ -176,22 +190,38 @@ fn status(system: &System) -> Status {
 fn targets(system: &System, which: &Which) -> Targets {
     let now = system.clock().now();
     let fits = |(name, report): &(String, TargetReport)| {
-        which.name.as_ref().is_none_or(|part| name.contains(part.as_str()))
-            && which.state.as_ref().is_none_or(|state| report.state == state)
+        which
+            .name
+            .as_ref()
+            .is_none_or(|part| name.contains(part.as_str()))
+            && which
+                .state
+                .as_ref()
+                .is_none_or(|state| report.state == state)
     };
     let all = system.targets();
-    let reports = all.iter().map(|target| (target.plan.name.clone(), report(system, target, now)));
+    let reports = all
+        .iter()
+        .map(|target| (target.plan.name.clone(), report(system, target, now)));
     let matching: Vec<_> = reports.filter(fits).collect();
     let total = matching.len();
     let limit = which.limit.unwrap_or(1000);
-    let shown = matching.into_iter().skip(which.offset.unwrap_or(0)).take(limit);
-    Targets { total, targets: shown.collect() }
+    let shown = matching
+        .into_iter()
+        .skip(which.offset.unwrap_or(0))
+        .take(limit);
+    Targets {
+        total,
+        targets: shown.collect(),
+    }
 }
 
 pub(super) fn report(system: &System, target: &NamedTarget, now: Time) -> TargetReport {
     let view = target.id.and_then(|id| system.client().target(id));
     let figures = view.as_ref().map(|view| view.figures).unwrap_or_default();
-    let breaker = view.as_ref().map_or(StateKind::Closed, |view| view.gate.state(now).kind());
+    let breaker = view
+        .as_ref()
+        .map_or(StateKind::Closed, |view| view.gate.state(now).kind());
     let drained = view.as_ref().is_some_and(|view| view.drained);
     let state = match (target.id, drained, breaker) {
         (None, _, _) => "unresolved",
@@ -223,6 +253,9 @@ type Answer = Result<Done, trunkline_runtime::operation::OperationError>;
 
 fn set_drained(system: &System, name: &str, drained: bool) -> Answer {
     let (_, id) = known(system, name)?;
-    system.client().drain_target(id, drained).map_err(|error| failed(&error))?;
+    system
+        .client()
+        .drain_target(id, drained)
+        .map_err(|error| failed(&error))?;
     Ok(Done::say(if drained { "drained" } else { "in service" }))
 }

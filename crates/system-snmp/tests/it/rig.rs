@@ -52,7 +52,10 @@ impl Rig {
         let ring = Box::new(move || bell.store(true, Ordering::Relaxed));
         let client = Client::new(vec![ring], vec![guard.clone()], 1 << 20);
         let sockets = (0..engines.len())
-            .map(|at| EngineSockets { v4: vec![at as u16], v6: Vec::new() })
+            .map(|at| EngineSockets {
+                v4: vec![at as u16],
+                v6: Vec::new(),
+            })
             .collect();
         let setup = ShardSetup {
             index: 0,
@@ -65,7 +68,13 @@ impl Rig {
             stats: Arc::default(),
         };
         let machine = client.machine(setup, Time::ZERO);
-        Self { machine, client, inbox: Inbox::new(), log: Rc::default(), rung }
+        Self {
+            machine,
+            client,
+            inbox: Inbox::new(),
+            log: Rc::default(),
+            rung,
+        }
     }
 
     pub(crate) fn target(&self, addr: SocketAddr, policy: &TargetPolicy) -> TargetId {
@@ -81,8 +90,19 @@ impl Rig {
     }
 
     pub(crate) fn ask(&self, target: TargetId, ask: Ask, deadline: Time, token: u64) {
-        let options = JobOptions { deadline, priority: Priority::Normal };
-        self.client.submit(Request { target, ask, options, token }, &self.inbox);
+        let options = JobOptions {
+            deadline,
+            priority: Priority::Normal,
+        };
+        self.client.submit(
+            Request {
+                target,
+                ask,
+                options,
+                token,
+            },
+            &self.inbox,
+        );
     }
 
     fn note(&self, now: Time) {
@@ -123,7 +143,10 @@ impl Speaker for Rig {
 
 /// A policy for tests: quick, without a breaker, so that each test adds what it is about.
 pub(crate) fn policy() -> TargetPolicy {
-    let mut policy = TargetPolicy { queue_max: 100_000, ..TargetPolicy::default() };
+    let mut policy = TargetPolicy {
+        queue_max: 100_000,
+        ..TargetPolicy::default()
+    };
     policy.retry.attempts = 6;
     policy.retry.backoff.curve = trunkline_engine::backoff::Curve::Fixed;
     policy.retry.backoff.base = Duration::ZERO;
@@ -156,8 +179,9 @@ pub(crate) fn fleet(count: u32, change: impl FnOnce(&mut FleetSpec)) -> Fleet {
 
 /// A world of one shard and one fleet, in which the books balance after every step.
 pub(crate) fn world(seed: u64, rig: Rig, fleet: Fleet) -> World<Rig, Fleet> {
-    let sockets: Vec<SocketAddr> =
-        (1..=3).map(|n| format!("127.0.0.{n}:40000").parse().unwrap()).collect();
+    let sockets: Vec<SocketAddr> = (1..=3)
+        .map(|n| format!("127.0.0.{n}:40000").parse().unwrap())
+        .collect();
     let mut world = World::new(seed, rig, &sockets);
     world.add(fleet.home(), fleet);
     world.always(|world| {
@@ -181,6 +205,14 @@ fn news(at: Time, completion: &Completion) -> News {
         Event::Page(reply, _) => reply.varbinds().filter(Result::is_ok).count(),
         _ => 0,
     };
-    let end = completion.event.is_last().then(|| format!("{:?}", completion.event));
-    News { at, token: completion.token, rows, end }
+    let end = completion
+        .event
+        .is_last()
+        .then(|| format!("{:?}", completion.event));
+    News {
+        at,
+        token: completion.token,
+        rows,
+        end,
+    }
 }

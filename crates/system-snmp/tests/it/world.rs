@@ -36,11 +36,16 @@ fn endings(world: &World<Rig, Fleet>, count: u64) -> Vec<(Time, String)> {
 
 fn rows(world: &World<Rig, Fleet>, token: u64) -> usize {
     let log = world.client().log.borrow();
-    log.iter().filter(|news| news.token == token).map(|news| news.rows).sum()
+    log.iter()
+        .filter(|news| news.token == token)
+        .map(|news| news.rows)
+        .sum()
 }
 
 fn all_targets(rig: &Rig, fleet: &Fleet) -> Vec<TargetId> {
-    (0..fleet.count()).map(|agent| rig.target(fleet.address(agent), &policy())).collect()
+    (0..fleet.count())
+        .map(|agent| rig.target(fleet.address(agent), &policy()))
+        .collect()
 }
 
 #[test]
@@ -51,9 +56,16 @@ fn a_thousand_agents_answer_and_the_books_say_so() {
     }
     let mut world = world(1, rig, fleet);
     run(&mut world, 5);
-    assert!(endings(&world, 1000).iter().all(|(_, end)| end.starts_with("Reply")));
+    assert!(
+        endings(&world, 1000)
+            .iter()
+            .all(|(_, end)| end.starts_with("Reply"))
+    );
     let balance = world.client().client.balance();
-    assert_eq!((balance.submitted, balance.delivered, balance.in_flight), (1000, 1000, 0));
+    assert_eq!(
+        (balance.submitted, balance.delivered, balance.in_flight),
+        (1000, 1000, 0)
+    );
     let stats = world.client().client.stats()[0].read();
     assert_eq!((stats.sent, stats.retransmits), (1000, 0));
 }
@@ -84,7 +96,10 @@ fn a_lossy_slow_reordering_network_loses_no_row_and_few_retransmits() {
     let retransmits = world.client().client.stats()[0].read().retransmits;
     let broken = world.exchanges().broken;
     assert!(broken > 100, "the network must have done harm: {broken}");
-    assert!(retransmits as f64 <= 1.2 * broken as f64, "{retransmits} for {broken} broken");
+    assert!(
+        retransmits as f64 <= 1.2 * broken as f64,
+        "{retransmits} for {broken} broken"
+    );
 }
 
 #[test]
@@ -92,18 +107,33 @@ fn thirty_minutes_of_black_hole_leave_nothing_in_flight() {
     let (rig, fleet) = (Rig::new(3, &["a"]), fleet(100, |_| ()));
     let targets = all_targets(&rig, &fleet);
     let mut world = world(3, rig, fleet);
-    world.netem_mut().set_default(Profile::black_hole()).unwrap();
+    world
+        .netem_mut()
+        .set_default(Profile::black_hole())
+        .unwrap();
     for minute in 0..30u64 {
         for (index, target) in targets.iter().enumerate() {
             let token = minute * 100 + index as u64;
-            world.client().ask(*target, get(SYS_UPTIME), Time::MAX, token);
+            world
+                .client()
+                .ask(*target, get(SYS_UPTIME), Time::MAX, token);
         }
         let until = Time::from_millis((minute + 1) * 60_000);
         world.run_until(until, |_| false).unwrap();
     }
-    assert!(endings(&world, 3000).iter().all(|(_, end)| end.contains("Timeout")));
+    assert!(
+        endings(&world, 3000)
+            .iter()
+            .all(|(_, end)| end.contains("Timeout"))
+    );
     let rig = world.client();
-    assert_eq!((rig.machine.shard().in_flight(), rig.client.balance().in_flight), (0, 0));
+    assert_eq!(
+        (
+            rig.machine.shard().in_flight(),
+            rig.client.balance().in_flight
+        ),
+        (0, 0)
+    );
     assert_eq!(rig.client.guards()[0].attempts().in_flight, 0);
 }
 
@@ -114,14 +144,25 @@ fn a_stuck_target_delays_nobody_by_a_tick() {
         let targets = all_targets(&rig, &fleet);
         for round in 0..20u64 {
             for (index, target) in targets.iter().enumerate() {
-                rig.ask(*target, get(SYS_UPTIME), Time::MAX, round * 51 + index as u64);
+                rig.ask(
+                    *target,
+                    get(SYS_UPTIME),
+                    Time::MAX,
+                    round * 51 + index as u64,
+                );
             }
         }
         let last = fleet.address(50);
         let mut world = world(4, rig, fleet);
-        world.netem_mut().set_default(Profile::delayed(Duration::from_millis(3))).unwrap();
+        world
+            .netem_mut()
+            .set_default(Profile::delayed(Duration::from_millis(3)))
+            .unwrap();
         if stuck {
-            world.netem_mut().set_host(last.ip(), Profile::black_hole()).unwrap();
+            world
+                .netem_mut()
+                .set_host(last.ip(), Profile::black_hole())
+                .unwrap();
         }
         run(&mut world, 300);
         let ends = endings(&world, 51 * 20);
@@ -145,12 +186,19 @@ fn a_dead_agent_is_probed_once_per_breaker_period_and_comes_back() {
     let mut token = 0;
     let mut second = |world: &mut World<Rig, Fleet>, from: u64, to: u64| {
         for at in from..to {
-            world.client().ask(target, get(SYS_UPTIME), Time::MAX, token);
+            world
+                .client()
+                .ask(target, get(SYS_UPTIME), Time::MAX, token);
             token += 1;
-            world.run_until(Time::from_millis((at + 1) * 1000), |_| false).unwrap();
+            world
+                .run_until(Time::from_millis((at + 1) * 1000), |_| false)
+                .unwrap();
         }
     };
-    world.netem_mut().set_default(Profile::black_hole()).unwrap();
+    world
+        .netem_mut()
+        .set_default(Profile::black_hole())
+        .unwrap();
     second(&mut world, 0, 120);
     let sent = world.client().client.stats()[0].read().sent;
     assert!((5..=12).contains(&sent), "{sent} datagrams in two minutes");
@@ -160,7 +208,10 @@ fn a_dead_agent_is_probed_once_per_breaker_period_and_comes_back() {
     let last = log.last().unwrap();
     assert!(last.end.as_ref().unwrap().starts_with("Reply"), "{last:?}");
     let figures = world.client().client.stats()[0].read();
-    assert!(figures.breaker_opens >= 1 && figures.breaker_closes == 1, "{figures:?}");
+    assert!(
+        figures.breaker_opens >= 1 && figures.breaker_closes == 1,
+        "{figures:?}"
+    );
 }
 
 #[test]
@@ -189,8 +240,13 @@ fn an_agent_that_dies_in_a_walk_leaves_a_named_partial() {
     let home = fleet.home();
     let mut world = World::new(7, rig, &["127.0.0.1:40000".parse().unwrap()]);
     let peer = world.add(home, fleet);
-    world.netem_mut().set_default(Profile::delayed(Duration::from_millis(10))).unwrap();
-    world.at(Time::from_millis(100), move |world| world.kill(peer, Death::Silent));
+    world
+        .netem_mut()
+        .set_default(Profile::delayed(Duration::from_millis(10)))
+        .unwrap();
+    world.at(Time::from_millis(100), move |world| {
+        world.kill(peer, Death::Silent)
+    });
     run(&mut world, 60);
     let (_, end) = &endings(&world, 1)[0];
     assert!(end.contains("Partial") && end.contains("Timeout"), "{end}");
@@ -209,7 +265,10 @@ fn every_device_fault_ends_every_walk_with_its_reason() {
         (DeviceFault::EmptyBulk, "Complete"),
         (DeviceFault::TooBig(5), "Complete"),
         (DeviceFault::Slow(Duration::from_millis(300)), "Complete"),
-        (DeviceFault::GenErr(crate::rig::oid("1.3.6.1.2.1.2.2.1.5.3")), "Status { status: GenErr"),
+        (
+            DeviceFault::GenErr(crate::rig::oid("1.3.6.1.2.1.2.2.1.5.3")),
+            "Status { status: GenErr",
+        ),
     ];
     for (fault, expected) in cases {
         let rig = Rig::new(8, &["a"]);
@@ -226,17 +285,24 @@ fn every_device_fault_ends_every_walk_with_its_reason() {
 #[test]
 fn a_device_that_cannot_bear_a_bulk_is_remembered() {
     let rig = Rig::new(9, &["a"]);
-    let fleet = fleet(1, |spec| spec.faults = FaultPlan::all(DeviceFault::TooBig(5)));
+    let fleet = fleet(1, |spec| {
+        spec.faults = FaultPlan::all(DeviceFault::TooBig(5))
+    });
     let target = rig.target(fleet.address(0), &policy());
     let mut world = world(9, rig, fleet);
     let mut sent = Vec::new();
     for token in 0..3u64 {
         let before = world.client().client.stats()[0].read().sent;
-        world.client().ask(target, bulkwalk(MIB2, 40), Time::MAX, token);
+        world
+            .client()
+            .ask(target, bulkwalk(MIB2, 40), Time::MAX, token);
         run(&mut world, (token + 1) * 60);
         sent.push(world.client().client.stats()[0].read().sent - before);
     }
-    assert!(sent[1] < sent[0], "the second walk pays no tooBig: {sent:?}");
+    assert!(
+        sent[1] < sent[0],
+        "the second walk pays no tooBig: {sent:?}"
+    );
     assert_eq!(sent[1], sent[2]);
 }
 
@@ -250,11 +316,20 @@ fn a_deadline_ends_what_waits_and_what_is_on_the_wire() {
     rig.ask(target, get(SYS_UPTIME), Time::from_millis(700), 0);
     rig.ask(target, get(SYS_UPTIME), Time::from_millis(500), 1);
     let mut world = world(10, rig, fleet);
-    world.netem_mut().set_default(Profile::black_hole()).unwrap();
+    world
+        .netem_mut()
+        .set_default(Profile::black_hole())
+        .unwrap();
     run(&mut world, 10);
     let ends = endings(&world, 2);
-    assert!(ends[0].1.contains("Timeout") && ends[0].0 <= Time::from_millis(702), "{ends:?}");
-    assert!(ends[1].1.contains("Deadline") && ends[1].0 <= Time::from_millis(502), "{ends:?}");
+    assert!(
+        ends[0].1.contains("Timeout") && ends[0].0 <= Time::from_millis(702),
+        "{ends:?}"
+    );
+    assert!(
+        ends[1].1.contains("Deadline") && ends[1].0 <= Time::from_millis(502),
+        "{ends:?}"
+    );
     let balance = world.client().client.balance();
     assert_eq!((balance.failed, balance.dropped.total()), (1, 1));
 }
@@ -268,19 +343,32 @@ fn a_cancelled_request_ends_once_and_its_late_answer_is_counted() {
         deadline: Time::MAX,
         priority: Default::default(),
     };
-    let request =
-        trunkline_system_snmp::Request { target, ask: get(SYS_UPTIME), options, token: 1 };
+    let request = trunkline_system_snmp::Request {
+        target,
+        ask: get(SYS_UPTIME),
+        options,
+        token: 1,
+    };
     let key = rig.client.submit(request, &rig.inbox);
     let mut world = world(11, rig, fleet);
-    world.netem_mut().set_default(Profile::delayed(Duration::from_millis(100))).unwrap();
-    world.at(Time::from_millis(50), move |world| world.client().client.cancel(key));
+    world
+        .netem_mut()
+        .set_default(Profile::delayed(Duration::from_millis(100)))
+        .unwrap();
+    world.at(Time::from_millis(50), move |world| {
+        world.client().client.cancel(key)
+    });
     // The world is woken at 50 ms by its own action; the client takes the command in that step.
     run(&mut world, 5);
     let ends = endings(&world, 2);
     assert!(ends[0].1.starts_with("Reply"), "{ends:?}");
     assert!(ends[1].1.contains("Cancelled"), "{ends:?}");
     let late = world.client().client.stats()[0].read().bad;
-    assert!(late.iter().any(|(why, n)| why.as_str() == "late" && *n == 1), "{late:?}");
+    assert!(
+        late.iter()
+            .any(|(why, n)| why.as_str() == "late" && *n == 1),
+        "{late:?}"
+    );
 }
 
 #[test]
@@ -304,15 +392,28 @@ fn closing_ends_everything_with_one_outcome() {
     let (rig, fleet) = (Rig::new(13, &["a"]), fleet(20, |_| ()));
     let targets = all_targets(&rig, &fleet);
     for token in 0..200u64 {
-        rig.ask(targets[token as usize % 20], bulkwalk(MIB2, 10), Time::MAX, token);
+        rig.ask(
+            targets[token as usize % 20],
+            bulkwalk(MIB2, 10),
+            Time::MAX,
+            token,
+        );
     }
     let mut world = world(13, rig, fleet);
-    world.netem_mut().set_default(Profile::delayed(Duration::from_millis(20))).unwrap();
-    world.at(Time::from_millis(300), |world| world.client().client.close());
+    world
+        .netem_mut()
+        .set_default(Profile::delayed(Duration::from_millis(20)))
+        .unwrap();
+    world.at(Time::from_millis(300), |world| {
+        world.client().client.close()
+    });
     run(&mut world, 5);
     endings(&world, 200);
     let balance = world.client().client.balance();
-    assert_eq!((balance.in_flight, balance.imbalance(), balance.leaked), (0, 0, 0));
+    assert_eq!(
+        (balance.in_flight, balance.imbalance(), balance.leaked),
+        (0, 0, 0)
+    );
     assert_eq!(balance.submitted, 200);
 }
 
@@ -320,8 +421,10 @@ fn closing_ends_everything_with_one_outcome() {
 fn spacing_is_never_undercut() {
     let (rig, fleet) = (Rig::new(14, &["a"]), fleet(1, |_| ()));
     let mut spaced = policy();
-    spaced.guard.rate =
-        Some(trunkline_engine::limit::RatePolicy { per_second: 10.0, burst: 1 });
+    spaced.guard.rate = Some(trunkline_engine::limit::RatePolicy {
+        per_second: 10.0,
+        burst: 1,
+    });
     let target = rig.target(fleet.address(0), &spaced);
     for token in 0..50 {
         rig.ask(target, get(SYS_UPTIME), Time::MAX, token);
@@ -330,7 +433,11 @@ fn spacing_is_never_undercut() {
     run(&mut world, 20);
     let mut at: Vec<Time> = endings(&world, 50).into_iter().map(|(at, _)| at).collect();
     at.sort();
-    let least = at.windows(2).map(|pair| pair[1].saturating_since(pair[0])).min().unwrap();
+    let least = at
+        .windows(2)
+        .map(|pair| pair[1].saturating_since(pair[0]))
+        .min()
+        .unwrap();
     assert!(least >= Duration::from_millis(99), "{least:?}");
     assert!(at[49] <= Time::from_millis(5_100), "{:?}", at[49]);
 }
@@ -340,24 +447,44 @@ fn an_engine_that_loses_everything_is_left_within_a_second() {
     let (rig, fleet) = (Rig::new(15, &["a", "b", "c"]), fleet(100, |_| ()));
     let mut patient = policy();
     patient.timeout.initial = Duration::from_millis(200);
-    let targets: Vec<_> = (0..100).map(|n| rig.target(fleet.address(n), &patient)).collect();
+    let targets: Vec<_> = (0..100)
+        .map(|n| rig.target(fleet.address(n), &patient))
+        .collect();
     let mut world = world(15, rig, fleet);
     let bad = "127.0.0.2".parse().unwrap();
-    world.netem_mut().set_host(bad, Profile::black_hole()).unwrap();
+    world
+        .netem_mut()
+        .set_host(bad, Profile::black_hole())
+        .unwrap();
     for round in 0..30u64 {
         for (index, target) in targets.iter().enumerate() {
             let token = round * 100 + index as u64;
-            world.client().ask(*target, get(SYS_UPTIME), Time::MAX, token);
+            world
+                .client()
+                .ask(*target, get(SYS_UPTIME), Time::MAX, token);
         }
-        world.run_until(Time::from_millis((round + 1) * 100), |_| false).unwrap();
+        world
+            .run_until(Time::from_millis((round + 1) * 100), |_| false)
+            .unwrap();
     }
     run(&mut world, 60);
-    assert!(endings(&world, 3000).iter().all(|(_, end)| end.starts_with("Reply")));
+    assert!(
+        endings(&world, 3000)
+            .iter()
+            .all(|(_, end)| end.starts_with("Reply"))
+    );
     let router = world.client().client.guards()[0].router().clone();
-    let lost = router.members(world.now()).into_iter().find(|m| m.name == "b").unwrap();
+    let lost = router
+        .members(world.now())
+        .into_iter()
+        .find(|m| m.name == "b")
+        .unwrap();
     let started_late = lost.started;
     assert!(lost.ejection.is_some() || started_late < 1000, "{lost:?}");
     // After the first second, nothing but probes may have gone to it: 100 requests per 100 ms
     // would have been 967 of the 2,900 later ones.
-    assert!(started_late <= 500, "{started_late} requests went to the engine that loses all");
+    assert!(
+        started_late <= 500,
+        "{started_late} requests went to the engine that loses all"
+    );
 }
