@@ -73,12 +73,11 @@ type Case = (String, String, Duration);
 
 /// Reads a line like `<testcase name="a::b" classname="trunkline-engine::it" time="0.005">`.
 fn case(line: &str) -> Option<Case> {
-    let line = line.trim_start().strip_prefix("<testcase ")?;
+    let line = line.trim_start().strip_prefix("<testcase")?;
     let value = |name: &str| {
-        let start = line.find(&format!("{name}=\""))? + name.len() + 2;
-        line.get(start..)?.split('"').next()
+        let (_, value) = line.split_once(&format!(" {name}=\""))?;
+        value.split('"').next()
     };
-    // `classname` ends with `name="` too, so the test's own name must come first, as it does.
     let binary = value("classname")?;
     let package = binary.split("::").next().unwrap_or(binary);
     let seconds: f64 = value("time")?.parse().ok()?;

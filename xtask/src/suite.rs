@@ -5,6 +5,7 @@
 //! reference are written by the binary that the tests already needed. Two things have to be built
 //! apart: clippy's metadata, and loom, which exchanges the engine's atomics and needs speed.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::command::{self, Failure, Outcome};
@@ -15,44 +16,63 @@ use crate::{generate, packages, tidy, workspace};
 struct Step {
     name: &'static str,
     alone: &'static str,
+    run: fn(&mut Session) -> Outcome,
+}
+
+/// What the steps of one run leave for each other and for the summary.
+struct Session {
+    target: PathBuf,
+    timings: Timings,
 }
 
 const STEPS: &[Step] = &[
     Step {
         name: "packages",
         alone: "apt-get install snmp snmpd",
+        run: |_| packages::ensure(),
     },
     Step {
         name: "format",
         alone: "cargo fmt --all",
+        run: |_| command::run(&mut command::cargo(&["fmt", "--all", "--check"])),
     },
     Step {
         name: "tidy",
         alone: "cargo xtask tidy",
+        run: |_| tidy::run(),
     },
     Step {
         name: "clippy",
         alone: "cargo clippy --workspace --all-targets -- -D warnings",
+        run: |_| clippy(),
     },
     Step {
         name: "build tests",
         alone: "cargo test --workspace --no-run",
+        run: |_| nextest::build(),
     },
     Step {
         name: "tests",
         alone: "cargo nextest run --workspace, or cargo test --workspace",
+        run: |session| {
+            session.timings = nextest::run(&session.target)?;
+            Ok(())
+        },
     },
     Step {
         name: "reference",
         alone: "cargo xtask generate --check",
+        run: |_| generate::run(generate::Mode::Check),
     },
     Step {
         name: "doc tests",
         alone: "cargo test --workspace --doc",
+        run: |_| doc_tests(),
     },
     Step {
         name: "loom",
-        alone: "cargo test -p trunkline-engine --features loom --release loom_",
+        alone: "cargo test -p trunkline-engine --lib --features loom --release loom_",
+        run: |session| loom(&session.target),
     },
 ];
 
@@ -62,29 +82,20 @@ const STEPS: &[Step] = &[
 /// The first step that fails, with the command that runs it alone.
 pub(crate) fn run() -> Outcome {
     let start = Instant::now();
-    let target = workspace::metadata()?.target_directory;
-    let mut timings = Timings::default();
+    let mut session = Session {
+        target: workspace::metadata()?.target_directory,
+        timings: Timings::default(),
+    };
     let mut times = Vec::new();
     for step in STEPS {
         println!("── {}", step.name);
         let begun = Instant::now();
-        let done = match step.name {
-            "packages" => packages::ensure(),
-            "format" => command::run(&mut command::cargo(&["fmt", "--all", "--check"])),
-            "tidy" => tidy::run(),
-            "clippy" => clippy(),
-            "build tests" => nextest::build(),
-            "tests" => nextest::run(&target).map(|measured| timings = measured),
-            "reference" => generate::run(generate::Mode::Check),
-            "doc tests" => doc_tests(),
-            "loom" => loom(&target),
-            unknown => Err(Failure::new(format!("no step is called {unknown}"))),
-        };
+        let done = (step.run)(&mut session);
         let took = begun.elapsed();
         done.map_err(|failure| failed(step, took, &failure))?;
         times.push((step.name.to_owned(), took));
     }
-    println!("{}", summary(&times, &timings, start.elapsed()));
+    println!("{}", summary(&times, &session.timings, start.elapsed()));
     Ok(())
 }
 
@@ -99,7 +110,7 @@ fn doc_tests() -> Outcome {
 
 /// loom walks through the interleavings of words with two writers; optimised, in a folder of its
 /// own so that it does not compete with release builds, and without their slow linking.
-fn loom(target: &std::path::Path) -> Outcome {
+fn loom(target: &Path) -> Outcome {
     let mut loom = command::cargo(&["test", "-p", "trunkline-engine", "--lib", "--release"]);
     loom.args(["--features", "loom", "--quiet"]);
     loom.arg("--target-dir").arg(target.join("loom"));

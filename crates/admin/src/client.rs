@@ -8,11 +8,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -23,7 +23,6 @@ use trunkline_runtime::operation::{Description, ErrorKind};
 
 use crate::explain::codes;
 use crate::json;
-use crate::limits::Limits;
 use crate::socket::wire::{Id, Lines, NoLine, RawRequest};
 
 /// How much later than the call's deadline its answer may come: the daemon says itself what the
@@ -33,6 +32,8 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long the list may take.
 const LIST: Duration = Duration::from_secs(5);
+/// How long one line may take from its first byte to its last.
+const LINE: Duration = Duration::from_secs(60);
 /// The longest answer: what the daemon allows itself, and its envelope.
 const ANSWER_BYTES_MAX: usize = (64 << 20) + 4096;
 
@@ -172,7 +173,7 @@ impl ControlClient {
         deadline: Duration,
     ) -> Result<Value, CallError> {
         let request = request(kind, name, operation, input, Some(deadline));
-        self.ask(request, deadline + ANSWER_MARGIN).await
+        self.ask(request, deadline.saturating_add(ANSWER_MARGIN)).await
     }
 
     /// Calls an operation that answers with items. Without a `deadline` it goes on until it ends
@@ -188,13 +189,14 @@ impl ControlClient {
         input: Value,
         deadline: Option<Duration>,
     ) -> Result<Items, CallError> {
+        let patience = Patience::new(deadline.map(|d| d.saturating_add(ANSWER_MARGIN)));
         let mut connection = self.connection().await?;
         let request = request(kind, name, operation, input, deadline);
-        let until = deadline.and_then(|d| Instant::now().checked_add(d + ANSWER_MARGIN));
-        connection.send(&request, Instant::now() + CONNECT).await?;
+        let sending = Patience::new(Some(CONNECT));
+        connection.send(&request, &sending).await?;
         Ok(Items {
             connection: Some(connection),
-            until,
+            patience,
         })
     }
 
@@ -220,19 +222,20 @@ impl ControlClient {
         request: RawRequest,
         patience: Duration,
     ) -> Result<T, CallError> {
-        let until = Instant::now().checked_add(patience);
+        let patience = Patience::new(Some(patience));
         let mut connection = self.connection().await?;
-        let at = until.unwrap_or_else(|| Instant::now() + CONNECT);
-        connection.send(&request, at).await?;
-        let answer = connection.receive(until).await?;
-        let result = answer.result.map_err(|_| connection.lost("no result"))?;
-        if let Some(result) = result {
-            // It is kept for the next call only when this one was answered in full.
-            let value = T::deserialize(result).map_err(|error| connection.lost(error));
-            *self.resting() = Some(connection);
-            return value;
+        connection.send(&request, &patience).await?;
+        match connection.receive(&patience).await? {
+            Said::Result(value) => {
+                let value = T::deserialize(value).map_err(|error| connection.lost(error))?;
+                // A connection is kept only when its call was answered in full.
+                *self.resting() = Some(connection);
+                Ok(value)
+            }
+            Said::Item(_) | Said::Done => {
+                Err(connection.lost("the operation answers with a stream, not with one value"))
+            }
         }
-        Err(connection.lost("the operation answers with a stream, not with one value"))
     }
 
     async fn connection(&self) -> Result<Connection, CallError> {
@@ -243,7 +246,181 @@ impl ControlClient {
         }
     }
 
-    fn resting(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {
+    fn resting(&self) -> MutexGuard<'_, Option<Connection>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The items of a stream. Dropping it ends the call.
+#[derive(Debug)]
+pub struct Items {
+    /// `None` once the stream has ended.
+    connection: Option<Connection>,
+    patience: Patience,
+}
+
+impl Items {
+    /// The next item; `None` at the end. An error is the last that comes. A future that is dropped
+    /// loses nothing.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn next(&mut self) -> Option<Result<Value, CallError>> {
+        let connection = self.connection.as_mut()?;
+        let said = connection.receive(&self.patience).await;
+        let ended = match said {
+            Ok(Said::Item(item)) => return Some(Ok(item)),
+            Ok(Said::Done) => None,
+            Ok(Said::Result(_)) => {
+                Some(Err(connection.lost("the operation answers with one value")))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        self.connection = None;
+        ended
+    }
+}
+
+/// Until when to wait, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    begun: Instant,
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// `None`, or more than the clock can say, is for ever.
+    fn new(patience: Option<Duration>) -> Self {
+        let begun = Instant::now();
+        Self {
+            begun,
+            until: patience.and_then(|patience| begun.checked_add(patience)),
+        }
+    }
+
+    async fn wait<F: Future>(&self, path: &Path, work: F) -> Result<F::Output, CallError> {
+        let Some(until) = self.until else {
+            return Ok(work.await);
+        };
+        timeout_at(until, work)
+            .await
+            .map_err(|_| CallError::NoAnswer {
+                path: path.to_owned(),
+                waited: self.begun.elapsed(),
+            })
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    path: PathBuf,
+    lines: Lines<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+/// What a line of the daemon says, errors apart.
+#[derive(Debug)]
+enum Said {
+    Result(Value),
+    Item(Value),
+    Done,
+}
+
+#[derive(Deserialize)]
+struct RawAnswer {
+    #[serde(default, deserialize_with = "present")]
+    result: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    item: Option<Value>,
+    #[serde(default)]
+    done: bool,
+    #[serde(default)]
+    error: Option<RemoteError>,
+}
+
+impl Connection {
+    async fn open(path: &Path) -> Result<Self, CallError> {
+        let connected = Patience::new(Some(CONNECT))
+            .wait(path, UnixStream::connect(path))
+            .await?;
+        let stream = connected.map_err(|source| CallError::NoDaemon {
+            path: path.to_owned(),
+            source,
+        })?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self {
+            path: path.to_owned(),
+            lines: Lines::new(reader, ANSWER_BYTES_MAX, LINE),
+            writer,
+        })
+    }
+
+    /// Whether the daemon has neither closed it nor said anything that nobody asked for.
+    fn is_open(&self) -> bool {
+        let silent = self.lines.reader().try_read(&mut [0]);
+        let silent = silent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        silent && !self.lines.is_begun()
+    }
+
+    async fn send(&mut self, request: &RawRequest, patience: &Patience) -> Result<(), CallError> {
+        let mut line = json::line(request, usize::MAX).unwrap_or_default();
+        line.push(b'\n');
+        let written = patience.wait(&self.path, self.writer.write_all(&line));
+        written.await?.map_err(|error| self.lost(error))
+    }
+
+    async fn receive(&mut self, patience: &Patience) -> Result<Said, CallError> {
+        let line = patience.wait(&self.path, self.lines.next()).await?;
+        let line = line.map_err(|why| match why {
+            NoLine::End => self.lost("the daemon closed it"),
+            NoLine::TooLong => self.lost("the answer is too long"),
+            NoLine::TooSlow => self.lost("the answer stopped in the middle"),
+            NoLine::Broken(error) => self.lost(error),
+        })?;
+        let answer = serde_json::from_slice::<RawAnswer>(&line).map_err(|error| self.lost(error))?;
+        match answer {
+            RawAnswer { error: Some(error), .. } => Err(error.into()),
+            RawAnswer { result: Some(value), .. } => Ok(Said::Result(value)),
+            RawAnswer { item: Some(value), .. } => Ok(Said::Item(value)),
+            RawAnswer { done: true, .. } => Ok(Said::Done),
+            _ => Err(self.lost("the answer says nothing")),
+        }
+    }
+
+    fn lost(&self, what: impl ToString) -> CallError {
+        CallError::Lost {
+            path: self.path.clone(),
+            what: what.to_string(),
+        }
+    }
+}
+
+fn request(
+    kind: &str,
+    name: &str,
+    operation: &str,
+    input: Value,
+    deadline: Option<Duration>,
+) -> RawRequest {
+    let deadline = deadline.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    RawRequest {
+        id: Id::Number(0),
+        list: None,
+        kind: Some(kind.to_owned()),
+        name: Some(name.to_owned()),
+        operation: Some(operation.to_owned()),
+        input,
+        deadline_ms: deadline,
+    }
+}
+
+/// A value that is there, though it may be null.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
+/// A kind that this version does not know is a failure like others.
+fn known_kind<'de, D: Deserializer<'de>>(from: D) -> Result<ErrorKind, D::Error> {
+    let kind = Value::deserialize(from)?;
+    Ok(ErrorKind::deserialize(kind).unwrap_or(ErrorKind::Failed))
 }

@@ -17,7 +17,7 @@ mod limits;
 mod server;
 mod socket;
 
-pub use client::{CallError, Connection, ControlClient, Items, RemoteError};
+pub use client::{CallError, ControlClient, Items, RemoteError};
 pub use config::{AdminConfig, MetricsAccess};
 pub use explain::{EXPLANATIONS, codes};
 pub use limits::Limits;

@@ -64,7 +64,7 @@ pub struct System {
     stats: Arc<PollerStats>,
     orders: Sender<Order>,
     flags: Arc<Flags>,
-    poller: Supervisor,
+    poller: Mutex<Option<Supervisor>>,
     plan: Mutex<SystemPlan>,
     targets: Mutex<HashMap<String, NamedTarget>>,
 }
@@ -154,7 +154,7 @@ impl System {
             stats,
             orders,
             flags,
-            poller,
+            poller: Mutex::new(Some(poller)),
             targets: Mutex::new(named),
             plan: Mutex::new(plan),
         })
@@ -197,7 +197,7 @@ impl System {
 
     /// Deaths of threads so far.
     pub fn deaths(&self) -> u64 {
-        self.wire.deaths() + self.poller.deaths()
+        self.wire.deaths() + lock(&self.poller).as_ref().map_or(0, Supervisor::deaths)
     }
 
     /// Every configured target, by name.
@@ -301,15 +301,16 @@ impl System {
 
     /// Stops all threads, sinks last, so that what was had is written. Returns the closing books:
     /// of requests, and of results.
-    pub fn stop(self) -> (Balance, Balance) {
+    pub fn stop(&self) -> (Balance, Balance) {
         self.close();
         self.flags.stop.store(true, Ordering::Release);
-        self.poller.stop();
-        self.poller.join();
-        let client = self.wire.client().clone();
+        if let Some(poller) = lock(&self.poller).take() {
+            poller.stop();
+            poller.join();
+        }
         self.wire.stop();
         self.results.close();
-        (client.balance(), self.results.balance())
+        (self.client().balance(), self.results.balance())
     }
 
     /// Kills the poller's thread, to prove that its death is noticed.

@@ -95,7 +95,7 @@ pub enum WireError {
 #[derive(Debug)]
 pub struct Wire {
     client: Client,
-    supervisors: Vec<Supervisor>,
+    supervisors: Mutex<Vec<Supervisor>>,
     drivers: Arc<Mutex<Vec<Option<Arc<DriverStats>>>>>,
 }
 
@@ -141,7 +141,7 @@ impl Wire {
         }
         Ok(Self {
             client,
-            supervisors,
+            supervisors: Mutex::new(supervisors),
             drivers,
         })
     }
@@ -158,16 +158,17 @@ impl Wire {
 
     /// Deaths of shards so far.
     pub fn deaths(&self) -> u64 {
-        self.supervisors.iter().map(Supervisor::deaths).sum()
+        lock(&self.supervisors).iter().map(Supervisor::deaths).sum()
     }
 
     /// Ends all requests and waits for the threads.
-    pub fn stop(self) {
-        for supervisor in &self.supervisors {
+    pub fn stop(&self) {
+        let supervisors = std::mem::take(&mut *lock(&self.supervisors));
+        for supervisor in &supervisors {
             supervisor.stop();
         }
         self.client.stop();
-        for supervisor in self.supervisors {
+        for supervisor in supervisors {
             supervisor.join();
         }
     }

@@ -1,0 +1,212 @@
+//! The systems of a daemon: started together, watched, reloaded, and ended part by part.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use trunkline_engine::health::{Health, Verdict};
+use trunkline_engine::time::Time;
+use trunkline_runtime::clock::Clock;
+use trunkline_runtime::metrics::{CollectorRegistration, MetricRegistry};
+use trunkline_runtime::office::Office;
+use trunkline_runtime::operation::{Registration, Registry};
+use trunkline_runtime::shutdown::Part;
+use trunkline_runtime::state::StateDir;
+use trunkline_runtime::thread::Death;
+use trunkline_system_snmp::{System, SystemPlan, operations, redriver, undertaker};
+
+use super::root::RootConfig;
+use super::run::RunError;
+use super::sheet::Book;
+use super::sticky::Sticky;
+
+/// One running system and all that hangs on it.
+struct Running {
+    system: Arc<System>,
+    sticky: Mutex<Sticky>,
+    /// Operations, metrics and health checks that leave when it does.
+    _registered: Vec<Registration>,
+    _collector: CollectorRegistration,
+    _check: trunkline_engine::health::CheckHandle,
+}
+
+/// The running systems.
+pub(super) struct Systems {
+    running: Vec<Running>,
+}
+
+impl Systems {
+    /// Starts every configured system, and takes up what operators decided before.
+    pub(super) fn start(
+        config: &RootConfig,
+        clock: Clock,
+        registry: &Registry,
+        metrics: &MetricRegistry,
+        health: &Health,
+        office: &Arc<Office>,
+        state: &StateDir,
+    ) -> Result<Self, RunError> {
+        let mut running = Vec::new();
+        for (name, snmp) in &config.snmp {
+            let failed = |why: String| RunError::System { system: format!("snmp.{name}"), why };
+            let plan = SystemPlan::new(name.as_str(), snmp).map_err(|e| failed(e.to_string()))?;
+            let letters = undertaker(office.clone(), name.as_str());
+            let system = System::start(plan, clock, &letters, &Arc::new(note_death))
+                .map_err(|error| failed(error.to_string()))?;
+            let system = Arc::new(system);
+            office.add_redriver(&format!("snmp.{name}"), redriver(system.results()));
+            let mut sticky = Sticky::of(&system);
+            if let Err(why) = sticky.restore(state, &system) {
+                tracing::warn!(system = name.as_str(), why, "operators' decisions are not known");
+            }
+            let exported = system.clone();
+            let collector: trunkline_runtime::metrics::Collector =
+                Arc::new(move |out| trunkline_system_snmp::export(&exported, out));
+            let watched = system.clone();
+            let check = health
+                .check(&format!("snmp.{name}"), move |now| turns(&watched, now))
+                .map_err(|error| failed(error.to_string()))?;
+            running.push(Running {
+                _registered: operations::register(&system, registry),
+                _collector: metrics.register(collector),
+                _check: check,
+                sticky: Mutex::new(sticky),
+                system,
+            });
+        }
+        Ok(Self { running })
+    }
+
+    /// Every system.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<System>> {
+        self.running.iter().map(|running| &running.system)
+    }
+
+    /// Writes operators' decisions that have changed; called every second.
+    pub(super) fn save_decisions(&self, state: &StateDir) {
+        for running in &self.running {
+            if let Err(why) = lock(&running.sticky).save(state, &running.system) {
+                let system = running.system.name();
+                tracing::warn!(system, why, "operators' decisions could not be written");
+            }
+        }
+    }
+
+    /// Logs what breakers did since the last call.
+    pub(super) fn tell_events(&self) {
+        for system in self.all() {
+            for stats in system.client().stats() {
+                for event in stats.take_events() {
+                    let (target, change) = (event.target, event.transition);
+                    let (from, to) = (change.from.as_str(), change.to.as_str());
+                    tracing::info!(
+                        system = system.name(),
+                        %target,
+                        from,
+                        to,
+                        reason = %change.reason,
+                        "breaker"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes over a new configuration. What cannot change without a restart is listed.
+    ///
+    /// # Errors
+    /// Why it was refused; systems before the one that refused have taken it.
+    pub(super) fn reload(&self, config: &RootConfig) -> Result<Vec<String>, String> {
+        let mut said = Vec::new();
+        let mut plans = Vec::new();
+        for (name, snmp) in &config.snmp {
+            let plan = SystemPlan::new(name.as_str(), snmp).map_err(|error| error.to_string())?;
+            plans.push(plan);
+        }
+        for plan in plans {
+            let name = plan.name.clone();
+            let Some(system) = self.all().find(|system| system.name() == name) else {
+                said.push(format!("snmp.{name}: new; it starts with the next restart"));
+                continue;
+            };
+            let report = system.reload(plan).map_err(|error| error.to_string())?;
+            said.push(format!(
+                "snmp.{name}: {} targets kept, {} added, {} removed",
+                report.kept, report.added, report.removed
+            ));
+            for key in report.restart {
+                said.push(format!("snmp.{name}.{key}: changes with the next restart"));
+            }
+        }
+        let gone = self.all().filter(|system| !config.snmp.keys().any(|n| n.as_str() == system.name()));
+        for system in gone {
+            said.push(format!("snmp.{}: no longer configured; it ends with the next restart", system.name()));
+        }
+        Ok(said)
+    }
+
+    /// The parts that a shutdown waits for: the systems.
+    pub(super) fn parts(&self) -> Vec<(String, Arc<dyn Part>)> {
+        let part = |system: &Arc<System>| -> (String, Arc<dyn Part>) {
+            (format!("snmp.{}", system.name()), Arc::new(SystemPart(system.clone())))
+        };
+        self.all().map(part).collect()
+    }
+
+    /// Ends all threads and returns the closing books.
+    pub(super) fn stop(&self) -> Vec<Book> {
+        let mut books = Vec::new();
+        for system in self.all() {
+            let name = system.name().to_owned();
+            let (requests, results) = system.stop();
+            books.push(Book { name: format!("snmp.{name} requests"), balance: requests });
+            books.push(Book { name: format!("snmp.{name} results"), balance: results });
+        }
+        books
+    }
+}
+
+struct SystemPart(Arc<System>);
+
+impl Part for SystemPart {
+    fn in_flight(&self) -> u64 {
+        self.0.in_flight()
+    }
+
+    fn overdue(&self) {
+        self.0.close();
+    }
+}
+
+/// A shard's driver sleeps while nothing happens, so only one that is at work and does not turn is
+/// stuck.
+const TURN_MAX: Duration = Duration::from_secs(5);
+
+fn turns(system: &System, now: Time) -> Verdict {
+    for (index, driver) in system.wire().drivers().iter().enumerate() {
+        match driver {
+            None => return Verdict::Failed(format!("shard {index} is being restarted")),
+            Some(driver) if driver.busy_for(now) > TURN_MAX => {
+                return Verdict::Failed(format!("shard {index} has been in one turn for over 5 s"));
+            }
+            Some(_) => {}
+        }
+    }
+    let down = system.targets().iter().filter(|target| target.id.is_none()).count();
+    if down > 0 {
+        return Verdict::Degraded(format!("{down} targets' names have no address"));
+    }
+    Verdict::Good
+}
+
+fn note_death(death: &Death) {
+    tracing::error!(
+        thread = death.thread,
+        reason = death.reason,
+        deaths = death.deaths,
+        "a thread died; it is restarted"
+    );
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
