@@ -109,20 +109,21 @@ impl Case {
 
     /// The operation, on one thread.
     #[must_use]
-    pub fn solo(mut self, mut op: impl FnMut() + 'static) -> Self {
-        self.run = Box::new(move |iterations| looped(iterations, &mut op));
+    pub fn solo(mut self, op: impl FnMut() + 'static) -> Self {
+        self.run = looping(op);
         self
     }
 
     /// An operation on something shared: `make` gives each thread its own handle to it.
     #[must_use]
-    pub fn shared<O: FnMut()>(mut self, make: impl Fn() -> O + Send + Sync + Clone + 'static) -> Self
-    where
-        O: 'static,
-    {
-        let mut op = make();
-        self.run = Box::new(move |iterations| looped(iterations, &mut op));
-        self.pair = Some(Box::new(move |iterations| on_two_threads(&make, iterations)));
+    pub fn shared<O: FnMut() + 'static>(
+        mut self,
+        make: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Self {
+        self.run = looping(make());
+        self.pair = Some(Box::new(move |iterations| {
+            on_two_threads(&make, iterations)
+        }));
         self
     }
 
@@ -162,6 +163,21 @@ impl Case {
     }
 }
 
+/// The operation's own state is moved to the stack for each sample: behind a box, `black_box` would
+/// force it to memory at every step, and a clock that ticks would cost as much as what is measured.
+fn looping(op: impl FnMut() + 'static) -> Run {
+    let mut kept = Some(op);
+    Box::new(move |iterations| {
+        let Some(mut op) = kept.take() else {
+            unreachable!("it is put back below")
+        };
+        let sample = looped(iterations, &mut op);
+        kept = Some(op);
+        sample
+    })
+}
+
+#[inline(always)]
 fn looped(iterations: u64, op: &mut impl FnMut()) -> Sample {
     let nanos = cpu_nanos_of(|| {
         for _ in 0..iterations {
@@ -324,15 +340,12 @@ mod tests {
         assert_eq!(Spread::of(Vec::new()), None);
     }
 
+    fn work(n: u64) -> impl FnMut() {
+        move || (0..n).for_each(|i| _ = black_box(i))
+    }
+
     #[test]
     fn more_work_is_a_larger_ratio_and_items_divide_it() {
-        let work = |n: u64| {
-            move || {
-                for i in 0..n {
-                    black_box(i);
-                }
-            }
-        };
         let plan = Plan {
             rounds: 3,
             sample_nanos: 200_000,
@@ -349,7 +362,10 @@ mod tests {
         let ratio = |n: usize| rows[n].ratio.median;
         assert!(ratio(1) > 10.0 * ratio(0) && ratio(0) > 10.0 * ratio(2));
         assert!(ratio(3) < ratio(0), "preparing is not measured");
-        assert_eq!((rows[0].holds(), rows[1].holds()), (Some(true), Some(false)));
+        assert_eq!(
+            (rows[0].holds(), rows[1].holds()),
+            (Some(true), Some(false))
+        );
         assert_eq!(rows[2].holds(), None);
     }
 }

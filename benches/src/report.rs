@@ -36,9 +36,10 @@ pub fn named(peer: &str) -> String {
 /// A Markdown table, its columns aligned.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-    for (width, cell) in rows.iter().flat_map(|row| (0..).zip(row)) {
-        let width: usize = width;
-        widths[width] = widths[width].max(cell.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
     }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let cells = cells.zip(&widths);
@@ -73,16 +74,20 @@ pub fn table_of(rows: &[Row]) -> String {
                 || row.name.to_owned(),
                 |peer| format!("– {}: {}", named(peer), row.name),
             );
-            let holds = row.holds().map_or("", |holds| if holds { "yes" } else { "NO" });
+            let holds = row
+                .holds()
+                .map_or("", |holds| if holds { "yes" } else { "NO" });
             vec![
                 row.group.to_owned(),
                 name,
                 times(row.ratio.median),
                 format!("{}..{}", digits(row.ratio.min), digits(row.ratio.max)),
                 digits(row.nanos),
-                row.target.map_or_else(String::new, |target| format!("≤ {target}×")),
+                row.target
+                    .map_or_else(String::new, |target| format!("≤ {target}×")),
                 holds.to_owned(),
-                row.ratio_of_two.map_or_else(String::new, |two| times(two.median)),
+                row.ratio_of_two
+                    .map_or_else(String::new, |two| times(two.median)),
             ]
         })
         .collect();
@@ -130,7 +135,12 @@ mod tests {
 
     #[test]
     fn digits_are_as_many_as_mean_something() {
-        let cases = [(0.123, "0.12"), (9.99, "9.99"), (9.996, "10.0"), (99.96, "100")];
+        let cases = [
+            (0.123, "0.12"),
+            (9.99, "9.99"),
+            (9.996, "10.0"),
+            (99.96, "100"),
+        ];
         for (value, text) in cases {
             assert_eq!(digits(value), text);
         }

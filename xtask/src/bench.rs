@@ -16,10 +16,14 @@ const MANIFEST: &str = "benches/Cargo.toml";
 pub(crate) fn run(table: &str, rest: &[&str]) -> Outcome {
     if !TABLES.contains(&table) {
         let known = TABLES.join(" or ");
-        return Err(Failure::usage(format!("no bench is called {table}: take {known}")));
+        return Err(Failure::usage(format!(
+            "no bench is called {table}: take {known}"
+        )));
     }
     if !workspace::root().join(MANIFEST).is_file() {
-        return Err(Failure::new(format!("{MANIFEST} is not there: nothing to compare with")));
+        return Err(Failure::new(format!(
+            "{MANIFEST} is not there: nothing to compare with"
+        )));
     }
     let mut bench = command::cargo(&["run", "--release", "--manifest-path", MANIFEST]);
     bench.args(["--bin", table, "--"]).args(rest);

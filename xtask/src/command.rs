@@ -80,7 +80,11 @@ pub(crate) fn read(command: &mut Command) -> Outcome<String> {
         .output()
         .map_err(|error| Failure::new(format!("cannot start `{}`: {error}", shown(command))))?;
     if !output.status.success() {
-        return Err(Failure::new(format!("`{}`: {}", shown(command), output.status)));
+        return Err(Failure::new(format!(
+            "`{}`: {}",
+            shown(command),
+            output.status
+        )));
     }
     String::from_utf8(output.stdout)
         .map_err(|_| Failure::new(format!("`{}` does not write UTF-8", shown(command))))
@@ -112,13 +116,19 @@ mod tests {
     #[test]
     fn a_failing_program_is_named_as_one_would_type_it() {
         let failure = run(Command::new("/bin/sh").args(["-c", "exit 3"])).unwrap_err();
-        assert!(failure.to_string().starts_with("`sh -c exit 3`: "), "{failure}");
+        assert!(
+            failure.to_string().starts_with("`sh -c exit 3`: "),
+            "{failure}"
+        );
         let failure = run(&mut Command::new("no-such-program-anywhere")).unwrap_err();
         assert!(failure.to_string().contains("cannot start"), "{failure}");
     }
 
     #[test]
     fn output_is_read_and_input_is_empty() {
-        assert_eq!(read(Command::new("sh").args(["-c", "cat; echo x"])).unwrap(), "x\n");
+        assert_eq!(
+            read(Command::new("sh").args(["-c", "cat; echo x"])).unwrap(),
+            "x\n"
+        );
     }
 }

@@ -60,7 +60,10 @@ fn run(arguments: &[String]) -> Outcome {
             Ok(())
         }
         [] => Err(Failure::usage(USAGE)),
-        _ => Err(Failure::usage(format!("not a task: {}\n\n{USAGE}", words.join(" ")))),
+        _ => Err(Failure::usage(format!(
+            "not a task: {}\n\n{USAGE}",
+            words.join(" ")
+        ))),
     }
 }
 

@@ -6,6 +6,7 @@
 //! workspace: building a single crate would choose other features for shared dependencies and
 //! compile them again.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -41,7 +42,12 @@ pub(crate) fn is_there() -> bool {
 /// Something does not compile.
 pub(crate) fn build() -> Outcome {
     if is_there() {
-        command::run(&mut command::cargo(&["nextest", "run", "--workspace", "--no-run"]))
+        command::run(&mut command::cargo(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-run",
+        ]))
     } else {
         command::run(&mut command::cargo(&["test", "--workspace", "--no-run"]))
     }
@@ -82,7 +88,11 @@ fn case(line: &str) -> Option<Case> {
     let package = binary.split("::").next().unwrap_or(binary);
     let seconds: f64 = value("time")?.parse().ok()?;
     let time = Duration::try_from_secs_f64(seconds).ok()?;
-    Some((package.to_owned(), format!("{binary} {}", value("name")?), time))
+    Some((
+        package.to_owned(),
+        format!("{binary} {}", value("name")?),
+        time,
+    ))
 }
 
 fn timings(cases: impl Iterator<Item = Case>) -> Timings {
@@ -90,11 +100,13 @@ fn timings(cases: impl Iterator<Item = Case>) -> Timings {
     for (package, test, time) in cases {
         timings.tests += 1;
         if time > SLOW {
-            timings.slow.push(format!("{test} ({:.1} s)", time.as_secs_f64()));
+            timings
+                .slow
+                .push(format!("{test} ({:.1} s)", time.as_secs_f64()));
         }
         add(&mut timings.crates, package, time);
     }
-    timings.crates.sort_by(|a, b| b.1.cmp(&a.1));
+    timings.crates.sort_by_key(|(_, time)| Reverse(*time));
     timings
 }
 
@@ -120,14 +132,19 @@ fn one_by_one() -> Outcome<Timings> {
     for binary in list.lines().filter_map(binary) {
         let start = Instant::now();
         let mut tests = Command::new(&binary.program);
-        tests.current_dir(&binary.folder).env("CARGO_MANIFEST_DIR", &binary.folder);
+        tests
+            .current_dir(&binary.folder)
+            .env("CARGO_MANIFEST_DIR", &binary.folder);
         command::run(tests.arg("--quiet"))?;
         let mut count = Command::new(&binary.program);
         let listed = command::read(count.current_dir(&binary.folder).args(["--list"]))?;
-        timings.tests += listed.lines().filter(|line| line.ends_with(": test")).count();
+        timings.tests += listed
+            .lines()
+            .filter(|line| line.ends_with(": test"))
+            .count();
         add(&mut timings.crates, binary.package, start.elapsed());
     }
-    timings.crates.sort_by(|a, b| b.1.cmp(&a.1));
+    timings.crates.sort_by_key(|(_, time)| Reverse(*time));
     Ok(timings)
 }
 
@@ -149,7 +166,10 @@ fn binary(line: &str) -> Option<Binary> {
 /// The folder's name says which room it is; Cargo's ids have changed their form before.
 fn package(folder: &Path) -> &str {
     let inside = folder.strip_prefix(workspace::root()).unwrap_or(folder);
-    inside.file_name().and_then(|name| name.to_str()).unwrap_or("?")
+    inside
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("?")
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ const FOLDERS: &[&str] = &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/loca
 /// # Errors
 /// Something is missing and cannot be installed from here.
 pub(crate) fn ensure() -> Outcome {
-    let missing = missing(|program| is_there(program));
+    let missing = missing(is_there);
     if missing.is_empty() {
         return Ok(());
     }
@@ -66,7 +66,9 @@ fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let listed = std::env::split_paths(&path);
     let usual = FOLDERS.iter().map(Into::into);
-    listed.chain(usual).any(|folder| folder.join(program).is_file())
+    listed
+        .chain(usual)
+        .any(|folder| folder.join(program).is_file())
 }
 
 /// Root is whoever owns this process' entry in `/proc`, which is its effective user.

@@ -34,7 +34,13 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 fn tests(name: Option<&str>, length: Duration) -> Outcome {
     let filter = format!("soak_{}", name.unwrap_or_default());
     let mut soak = if nextest::is_there() {
-        let run = ["nextest", "run", "--workspace", "--release", "--no-fail-fast"];
+        let run = [
+            "nextest",
+            "run",
+            "--workspace",
+            "--release",
+            "--no-fail-fast",
+        ];
         let mut soak = command::cargo(&run);
         soak.args(["--config-file", nextest::CONFIG, "--profile", "soak"]);
         // One at a time: a soak measures memory and time, which neighbours would disturb.
@@ -43,7 +49,8 @@ fn tests(name: Option<&str>, length: Duration) -> Outcome {
     } else {
         command::cargo(&["test", "--workspace", "--release"])
     };
-    soak.arg(&filter).env("TRUNKLINE_SOAK", length.as_secs().to_string());
+    soak.arg(&filter)
+        .env("TRUNKLINE_SOAK", length.as_secs().to_string());
     if !nextest::is_there() {
         soak.args(["--", "--test-threads=1", "--nocapture"]);
     }
@@ -78,7 +85,11 @@ fn parse(words: &[&str]) -> Outcome<Request> {
     let length = match rest {
         [] => DEFAULT,
         ["--for", length] => duration(length)?,
-        _ => return Err(Failure::usage("usage: cargo xtask soak [NAME] [--for 90s|10m|2h]")),
+        _ => {
+            return Err(Failure::usage(
+                "usage: cargo xtask soak [NAME] [--for 90s|10m|2h]",
+            ));
+        }
     };
     Ok(Request { name, length })
 }
@@ -86,7 +97,9 @@ fn parse(words: &[&str]) -> Outcome<Request> {
 /// `90s`, `10m`, `2h`.
 fn duration(text: &str) -> Outcome<Duration> {
     let bad = || Failure::usage(format!("not a time: {text}; write 90s, 10m or 2h"));
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(bad)?;
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(bad)?;
     let number: u64 = number.parse().map_err(|_| bad())?;
     let seconds = match unit {
         "s" => number,
@@ -114,7 +127,10 @@ mod tests {
             (&[][..], request(None, 600)),
             (&["fuzz"], request(Some("fuzz"), 600)),
             (&["--for", "90s"], request(None, 90)),
-            (&["blackhole", "--for", "2h"], request(Some("blackhole"), 7200)),
+            (
+                &["blackhole", "--for", "2h"],
+                request(Some("blackhole"), 7200),
+            ),
         ] {
             assert_eq!(parse(words).unwrap(), expected);
         }

@@ -100,12 +100,24 @@ pub(crate) fn run() -> Outcome {
 }
 
 fn clippy() -> Outcome {
-    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let lints = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
     command::run(&mut command::cargo(&lints))
 }
 
 fn doc_tests() -> Outcome {
-    command::run(&mut command::cargo(&["test", "--workspace", "--doc", "--quiet"]))
+    command::run(&mut command::cargo(&[
+        "test",
+        "--workspace",
+        "--doc",
+        "--quiet",
+    ]))
 }
 
 /// loom walks through the interleavings of words with two writers; optimised, in a folder of its
@@ -139,14 +151,20 @@ fn summary(steps: &[(String, Duration)], timings: &Timings, total: Duration) -> 
         text.push_str(&format!("slower than 20 s: {slow}\n"));
     }
     let (tests, total) = (timings.tests, total.as_secs_f64());
-    text.push_str(&format!("\n{tests} tests and every other step passed in {total:.1} s"));
+    text.push_str(&format!(
+        "\n{tests} tests and every other step passed in {total:.1} s"
+    ));
     text
 }
 
 fn table(rows: &[(String, Duration)], whole: Duration) -> String {
     let share = |part: Duration| 100.0 * part.as_secs_f64() / whole.as_secs_f64().max(1e-9);
     let line = |(name, time): &(String, Duration)| {
-        format!("{name:<22}{:>6.1} s {:>5.1} %\n", time.as_secs_f64(), share(*time))
+        format!(
+            "{name:<22}{:>6.1} s {:>5.1} %\n",
+            time.as_secs_f64(),
+            share(*time)
+        )
     };
     rows.iter().map(line).collect()
 }
@@ -157,7 +175,11 @@ mod tests {
 
     #[test]
     fn a_failing_step_says_how_to_run_it_alone() {
-        let failure = failed(&STEPS[2], Duration::from_millis(1500), &Failure::new("a.rs:1: bad"));
+        let failure = failed(
+            &STEPS[2],
+            Duration::from_millis(1500),
+            &Failure::new("a.rs:1: bad"),
+        );
         let expected = "a.rs:1: bad\n\ntest: tidy failed after 1.5 s; alone: cargo xtask tidy";
         assert_eq!(failure.to_string(), expected);
     }
@@ -165,7 +187,10 @@ mod tests {
     #[test]
     fn the_summary_gives_each_step_and_each_crate_its_share() {
         let second = Duration::from_secs;
-        let steps = [("clippy".to_owned(), second(30)), ("tests".to_owned(), second(10))];
+        let steps = [
+            ("clippy".to_owned(), second(30)),
+            ("tests".to_owned(), second(10)),
+        ];
         let timings = Timings {
             crates: vec![("trunkline-sim".to_owned(), second(6))],
             tests: 12,

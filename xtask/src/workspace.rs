@@ -65,7 +65,9 @@ pub(crate) fn metadata() -> Outcome<Metadata> {
 fn member(package: &Value) -> Outcome<Member> {
     let manifest = Path::new(text(&package["manifest_path"])?);
     let manifest = manifest.strip_prefix(root()).unwrap_or(manifest);
-    let lines = package["dependencies"].as_array().map_or(&[][..], Vec::as_slice);
+    let lines = package["dependencies"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     Ok(Member {
         name: text(&package["name"])?.to_owned(),
         manifest: manifest.display().to_string(),
@@ -99,12 +101,28 @@ mod tests {
     #[test]
     fn this_very_crate_is_a_member_with_foreign_dependencies_only() {
         let metadata = metadata().unwrap();
-        let this = metadata.members.iter().find(|member| member.name == "xtask").unwrap();
+        let this = metadata
+            .members
+            .iter()
+            .find(|member| member.name == "xtask")
+            .unwrap();
         assert_eq!(this.manifest, "xtask/Cargo.toml");
-        assert!(this.dependencies.iter().any(|one| one.name == "serde_json" && !one.own));
+        assert!(
+            this.dependencies
+                .iter()
+                .any(|one| one.name == "serde_json" && !one.own)
+        );
         assert!(this.dependencies.iter().all(|one| !one.own));
-        let engine = metadata.members.iter().find(|one| one.name == "trunkline-engine").unwrap();
-        let dev = engine.dependencies.iter().find(|one| one.name == "proptest").unwrap();
+        let engine = metadata
+            .members
+            .iter()
+            .find(|one| one.name == "trunkline-engine")
+            .unwrap();
+        let dev = engine
+            .dependencies
+            .iter()
+            .find(|one| one.name == "proptest")
+            .unwrap();
         assert_eq!(dev.kind, Kind::Dev);
     }
 }

@@ -173,7 +173,8 @@ impl ControlClient {
         deadline: Duration,
     ) -> Result<Value, CallError> {
         let request = request(kind, name, operation, input, Some(deadline));
-        self.ask(request, deadline.saturating_add(ANSWER_MARGIN)).await
+        self.ask(request, deadline.saturating_add(ANSWER_MARGIN))
+            .await
     }
 
     /// Calls an operation that answers with items. Without a `deadline` it goes on until it ends
@@ -377,11 +378,19 @@ impl Connection {
             NoLine::TooSlow => self.lost("the answer stopped in the middle"),
             NoLine::Broken(error) => self.lost(error),
         })?;
-        let answer = serde_json::from_slice::<RawAnswer>(&line).map_err(|error| self.lost(error))?;
+        let answer =
+            serde_json::from_slice::<RawAnswer>(&line).map_err(|error| self.lost(error))?;
         match answer {
-            RawAnswer { error: Some(error), .. } => Err(error.into()),
-            RawAnswer { result: Some(value), .. } => Ok(Said::Result(value)),
-            RawAnswer { item: Some(value), .. } => Ok(Said::Item(value)),
+            RawAnswer {
+                error: Some(error), ..
+            } => Err(error.into()),
+            RawAnswer {
+                result: Some(value),
+                ..
+            } => Ok(Said::Result(value)),
+            RawAnswer {
+                item: Some(value), ..
+            } => Ok(Said::Item(value)),
             RawAnswer { done: true, .. } => Ok(Said::Done),
             _ => Err(self.lost("the answer says nothing")),
         }

@@ -141,14 +141,20 @@ mod tests {
         let cases: [(&str, &[(&str, &str)]); 10] = [
             ("", &[]),
             ("listen = []", &[]),
-            ("listen = ['[::1]:1', '127.1.2.3:1', '[::ffff:127.0.0.1]:2']", &[]),
+            (
+                "listen = ['[::1]:1', '127.1.2.3:1', '[::ffff:127.0.0.1]:2']",
+                &[],
+            ),
             ("listen = ['127.0.0.1:0', '127.0.0.1:0']", &[]),
             ("listen = ['0.0.0.0:1']", &[("listen.0", codes::OPEN_BIND)]),
-            ("listen = ['127.0.0.1:1', '127.0.0.1:1']", &[("listen.1", codes::LISTEN_TWICE)]),
-            ("hosts = ['a.example', 'a:1', 'http://b']", &[
-                ("hosts.1", codes::BAD_HOST),
-                ("hosts.2", codes::BAD_HOST),
-            ]),
+            (
+                "listen = ['127.0.0.1:1', '127.0.0.1:1']",
+                &[("listen.1", codes::LISTEN_TWICE)],
+            ),
+            (
+                "hosts = ['a.example', 'a:1', 'http://b']",
+                &[("hosts.1", codes::BAD_HOST), ("hosts.2", codes::BAD_HOST)],
+            ),
             ("metrics = 'token'", &[("metrics", codes::CLOSED_METRICS)]),
             ("token_file = '/nowhere/token'", &[("token_file", "T0112")]),
             ("socket = 'control.sock'", &[("socket", "T0106")]),
@@ -166,7 +172,10 @@ mod tests {
         for (token, wanted) in [
             ("0123456789abcdef\n", vec![]),
             ("short", vec![("token_file".to_owned(), codes::UNFIT_TOKEN)]),
-            ("0123456789 abcdef", vec![("token_file".to_owned(), codes::UNFIT_TOKEN)]),
+            (
+                "0123456789 abcdef",
+                vec![("token_file".to_owned(), codes::UNFIT_TOKEN)],
+            ),
         ] {
             std::fs::write(&path, token).unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
@@ -177,7 +186,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_choices_are_refused() {
-        for text in ["token = 'x'", "metrics = 'closed'", "listen = ['localhost:1']"] {
+        for text in [
+            "token = 'x'",
+            "metrics = 'closed'",
+            "listen = ['localhost:1']",
+        ] {
             toml::from_str::<AdminConfig>(text).unwrap_err();
         }
     }

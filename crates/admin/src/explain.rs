@@ -124,7 +124,11 @@ mod tests {
             let number: u32 = one.code.strip_prefix('T').unwrap().parse().unwrap();
             assert!((301..350).contains(&number), "{}", one.code);
             for text in [one.title, one.cause, one.remedy] {
-                assert!(!text.is_empty() && !text.contains("  "), "{}: {text}", one.code);
+                assert!(
+                    !text.is_empty() && !text.contains("  "),
+                    "{}: {text}",
+                    one.code
+                );
             }
         }
     }

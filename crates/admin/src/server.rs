@@ -133,6 +133,8 @@ pub(crate) struct Shared {
     /// Names of this host beside its addresses and localhost, in lower case.
     pub(crate) hosts: BTreeSet<String>,
     pub(crate) scrapes: Arc<Semaphore>,
+    /// Room for connections over HTTP.
+    pub(crate) http_room: Arc<Semaphore>,
     pub(crate) draining: AtomicBool,
     /// Cancelled when nothing new is taken any more.
     pub(crate) stop: CancellationToken,
@@ -202,12 +204,17 @@ impl AdminServer {
             metrics,
             health,
             scrapes: Arc::new(Semaphore::new(limits.scrapes)),
+            http_room: Arc::new(Semaphore::new(limits.http_connections)),
             limits,
             counters,
             keys,
             token,
             metrics_access: config.metrics,
-            hosts: config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            hosts: config
+                .hosts
+                .iter()
+                .map(|host| host.to_ascii_lowercase())
+                .collect(),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
@@ -242,12 +249,20 @@ impl AdminServer {
         self.shared.draining.store(true, Ordering::Release);
     }
 
+    /// [`Self::set_draining`] for a hook that runs while the server is somebody else's.
+    pub fn draining(&self) -> impl FnOnce() + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.draining.store(true, Ordering::Release)
+    }
+
     /// Closes both doors: nothing new is taken, streams end with an error that says so, and calls
     /// under way have `grace` to be answered. What is left is cut off.
     pub async fn shutdown(mut self, grace: Duration) {
         self.set_draining();
         self.shared.stop.cancel();
-        let ended = timeout(grace, async { while self.doors.join_next().await.is_some() {} });
+        let ended = timeout(grace, async {
+            while self.doors.join_next().await.is_some() {}
+        });
         if ended.await.is_err() {
             self.shared.kill.cancel();
             let ended = timeout(CUT_OFF, async {

@@ -15,8 +15,12 @@ pub(crate) enum Exit {
     Usage = 2,
     /// Part of it was done.
     Partial = 3,
+    /// No daemon answers.
+    NoDaemon = 4,
     /// No answer in time.
     NoAnswer = 5,
+    /// Interrupted twice.
+    Interrupted = 130,
 }
 
 impl Exit {

@@ -3,8 +3,12 @@
 //! Data goes to stdout and talk to stderr, and the exit code is an interface (see [`exit`]). A
 //! reader that closes the pipe has seen enough: that is success, not an error.
 
+mod bench;
+mod demo;
 mod exit;
+mod interrupt;
 mod output;
+mod sim;
 mod snmp;
 
 use std::process::ExitCode;
@@ -26,6 +30,12 @@ struct Cli {
 enum Verb {
     /// Ask SNMP agents: get, set, walk, scan.
     Snmp(snmp::SnmpArgs),
+    /// Poll 1,000 simulated devices, a fifth of them faulty, and show the books.
+    Demo(demo::DemoArgs),
+    /// Put load on real peers and measure.
+    Bench(bench::BenchArgs),
+    /// Answer as simulated peers.
+    Sim(sim::SimArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +51,9 @@ fn main() -> ExitCode {
     };
     let ended = match cli.verb {
         Verb::Snmp(args) => snmp::run(args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Sim(args) => sim::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -71,7 +71,8 @@ fn splitmix(state: &mut u64) -> u64 {
     mix64(*state)
 }
 
-/// SplitMix64's finalizer: a bijection on 64 bits in which every input bit reaches every output bit.
+/// SplitMix64's finalizer: a bijection on 64 bits in which every input bit reaches every output
+/// bit.
 pub const fn mix64(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,9 +1,9 @@
 //! Stopping in order, on time, and with a report of what was left.
 //!
 //! Running → Draining → Closing → Cleanup → Terminated. While draining, nothing new is taken
-//! and what is in flight goes on; while closing, batches are flushed and what is still there is ended
-//! with an outcome; cleanup saves state. The machine only decides: the awaiting half carries out
-//! the [`Step`]s, tells how much is left ([`Occupancy`]) and when a hook has ended.
+//! and what is in flight goes on; while closing, batches are flushed and what is still there is
+//! ended with an outcome; cleanup saves state. The machine only decides: the awaiting half carries
+//! out the [`Step`]s, tells how much is left ([`Occupancy`]) and when a hook has ended.
 //!
 //! - Deadlines are absolute. A phase ends *early*, at the first poll at which every part is empty
 //!   and every hook of the phase has ended: an idle process stops at once.

@@ -18,6 +18,7 @@ pub mod letters;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod office;
 pub mod operation;
 pub mod process;
 pub mod queue;

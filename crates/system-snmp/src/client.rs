@@ -284,6 +284,9 @@ impl Client {
 
     /// Hands in many requests at once; each has its own news in `inbox`, as it completes.
     pub fn submit_batch(&self, requests: impl IntoIterator<Item = Request>, inbox: &Arc<Inbox>) {
+        if let Some(guard) = self.inner.guards.first() {
+            guard.router().note_batch();
+        }
         let mut by_shard: Vec<Vec<Submission>> = Vec::new();
         by_shard.resize_with(self.shards(), Vec::new);
         for Request {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use trunkline_engine::breaker::StateKind;
 use trunkline_engine::stats::{Exposition, Kind, Unit};
 
+use crate::shard::ShardFigures;
 use crate::system::System;
 
 /// Sockets, queues and errors: what requirement document 1 calls stats and pool status.
@@ -193,31 +194,13 @@ fn shards(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
             Unit::Seconds,
         )
         .histogram(&own, &figures.rtt_ns);
-        for (why, n) in &figures.bad {
-            let help = "Datagrams that were not believed.";
-            out.family(
-                "trunkline_snmp_datagrams_refused",
-                help,
-                Kind::Counter,
-                Unit::None,
-            )
-            .sample(&[own[0], own[1], own[2], ("reason", why.as_str())], *n);
-        }
-        for (kind, n) in &figures.errors {
-            let help = "Requests that ended without an answer.";
-            out.family("trunkline_snmp_errors", help, Kind::Counter, Unit::None)
-                .sample(&[own[0], own[1], own[2], ("kind", *kind)], *n);
-        }
-        for (end, n) in &figures.walks {
-            out.family(
-                "trunkline_snmp_walks",
-                "Walks by their end.",
-                Kind::Counter,
-                Unit::None,
-            )
-            .sample(&[own[0], own[1], own[2], ("end", *end)], *n);
-        }
+        reasons(&figures, own, out);
     }
+    threads(system, labels, out);
+}
+
+/// What the sockets lost and how often threads died.
+fn threads(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
     let drivers = system.wire().drivers();
     let overflow = drivers.iter().flatten().map(|driver| {
         driver
@@ -241,6 +224,34 @@ fn shards(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
         Unit::None,
     )
     .sample(labels, system.deaths());
+}
+
+/// What was refused, failed and walked, by reason.
+fn reasons(figures: &ShardFigures, own: [(&'static str, &str); 3], out: &mut Exposition) {
+    for (why, n) in &figures.bad {
+        let help = "Datagrams that were not believed.";
+        out.family(
+            "trunkline_snmp_datagrams_refused",
+            help,
+            Kind::Counter,
+            Unit::None,
+        )
+        .sample(&[own[0], own[1], own[2], ("reason", why.as_str())], *n);
+    }
+    for (kind, n) in &figures.errors {
+        let help = "Requests that ended without an answer.";
+        out.family("trunkline_snmp_errors", help, Kind::Counter, Unit::None)
+            .sample(&[own[0], own[1], own[2], ("kind", *kind)], *n);
+    }
+    for (end, n) in &figures.walks {
+        out.family(
+            "trunkline_snmp_walks",
+            "Walks by their end.",
+            Kind::Counter,
+            Unit::None,
+        )
+        .sample(&[own[0], own[1], own[2], ("end", *end)], *n);
+    }
 }
 
 fn books(system: &System, labels: &Labels<'_>, out: &mut Exposition) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trunkline_engine::ledger::Balance;
+use trunkline_engine::rng::Rng;
 use trunkline_engine::router::RouterPolicy;
 use trunkline_engine::time::Time;
 use trunkline_runtime::clock::Clock;
@@ -137,6 +138,7 @@ impl System {
             flags: flags.clone(),
             jobs: plan.jobs.clone(),
             targets: polled,
+            rng: Rng::seeded(entropy::seed()),
         };
         let told = on_death.clone();
         let poller = Supervisor::spawn(
@@ -469,7 +471,11 @@ struct Keeper {
     flags: Arc<Flags>,
     jobs: Vec<JobPlan>,
     targets: Vec<PolledTarget>,
+    rng: Rng,
 }
+
+/// Picks that are timed together.
+const PICKS: u32 = 64;
 
 /// The longest that the poller sleeps, so that orders and flags are seen soon.
 const NAP: Duration = Duration::from_millis(50);
@@ -508,11 +514,7 @@ impl Keeper {
                 panic!("asked to die");
             }
             let now = self.clock.now();
-            for router in self.client.guards().iter().map(|guard| guard.router()) {
-                if router.next_wakeup() <= now {
-                    router.check(now);
-                }
-            }
+            self.watch_routers(now);
             retiring.retain_mut(|old| {
                 old.take_arrivals(now);
                 old.running() > 0
@@ -531,6 +533,23 @@ impl Keeper {
                 return;
             }
             poller.wait(nap(wake, self.clock.now()));
+        }
+    }
+
+    /// Runs the routers' health passes when they are due, and times a few picks: what routing costs
+    /// is then known without a clock on the way of every request.
+    fn watch_routers(&mut self, now: Time) {
+        for router in self.client.guards().iter().map(|guard| guard.router()) {
+            if router.next_wakeup() > now {
+                continue;
+            }
+            router.check(now);
+            let begin = self.clock.now();
+            for key in 0..PICKS {
+                // Looking at the candidates is what is timed; none of them is taken.
+                std::hint::black_box(router.pick(now, u64::from(key), &mut self.rng).next());
+            }
+            router.note_routing_time(self.clock.now().saturating_since(begin) / PICKS);
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Order {
 /// What to walk, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkSpec {
-    /// The subtree.
+    /// The subtree; the empty OID is the whole tree.
     pub root: OidBuf,
     /// GETNEXT or GETBULK.
     pub method: Method,
@@ -173,7 +173,12 @@ impl Walk {
         } else {
             learned.min(most)
         };
-        let last = spec.root.clone();
+        // BER has no OID without arcs: the whole tree is asked for from its least OID on.
+        let last = if spec.root.as_oid().is_empty() {
+            OidBuf::from(Oid::from_static(&[0]))
+        } else {
+            spec.root.clone()
+        };
         Self {
             spec: Box::new(spec),
             last,

@@ -67,7 +67,7 @@ impl Facts {
         let mut rest = tokens.as_slice();
         while !rest.is_empty() {
             let (marks, after) = self.attributes(rest, place);
-            let start = line(rest);
+            let start = marks.first_line.unwrap_or_else(|| line(after));
             rest = after;
             let item = &rest[..item_length(rest)];
             let inner = Place {
@@ -97,13 +97,17 @@ impl Facts {
         match keyword(item) {
             Some(("mod", name)) => {
                 let path = inner.below(&name);
-                if place.test && item.iter().all(|token| !matches!(token, TokenTree::Group(g) if g.delimiter() == Delimiter::Brace)) {
+                let elsewhere = item.last().is_some_and(|last| is_punct(last, ';'));
+                if place.test && elsewhere {
                     self.test_modules.push(path.clone());
                 }
                 inner.module = path;
             }
             Some(("fn", name)) => {
-                let first = item.iter().position(|token| is_word(token, "fn")).unwrap_or(0);
+                let first = item
+                    .iter()
+                    .position(|token| is_word(token, "fn"))
+                    .unwrap_or(0);
                 self.functions.push(Function {
                     path: inner.below(&name),
                     lines: line(&item[first..])..=*lines.end(),
@@ -120,13 +124,24 @@ impl Facts {
     /// The words and strings of an item, and what its groups contain.
     fn tokens(&mut self, item: &[TokenTree], place: &Place) {
         for (index, token) in item.iter().enumerate() {
+            if is_punct(token, '#') {
+                // An attribute in the middle: of an expression, say.
+                self.attributes(&item[index..], place);
+            }
             let word = |text: String| Word {
                 text,
                 line: token.span().start().line,
                 test: place.test,
             };
             match token {
-                TokenTree::Group(group) => self.level(group.stream(), place),
+                TokenTree::Group(group) => {
+                    let attribute = group.delimiter() == Delimiter::Bracket
+                        && index > 0
+                        && is_punct(&item[index - 1], '#');
+                    if !attribute {
+                        self.level(group.stream(), place);
+                    }
+                }
                 TokenTree::Literal(literal) => {
                     let text = literal.to_string();
                     if text.ends_with(['"', '#']) {
@@ -155,17 +170,21 @@ impl Facts {
     ) -> (Marks, &'t [TokenTree]) {
         let mut marks = Marks::default();
         loop {
-            let (group, rest) = match tokens {
-                [hash, TokenTree::Group(group), rest @ ..] if is_punct(hash, '#') => (group, rest),
+            match tokens {
+                [hash, TokenTree::Group(group), rest @ ..] if is_punct(hash, '#') => {
+                    marks.first_line.get_or_insert(hash.span().start().line);
+                    self.attribute(group, &mut marks, place);
+                    tokens = rest;
+                }
+                // An inner attribute belongs to what is around.
                 [hash, bang, TokenTree::Group(group), rest @ ..]
                     if is_punct(hash, '#') && is_punct(bang, '!') =>
                 {
-                    (group, rest)
+                    self.attribute(group, &mut Marks::default(), place);
+                    tokens = rest;
                 }
                 _ => return (marks, tokens),
-            };
-            self.attribute(group, &mut marks, place);
-            tokens = rest;
+            }
         }
     }
 
@@ -228,19 +247,34 @@ impl Place {
 /// What the attributes of an item say about it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
+    first_line: Option<usize>,
     test: bool,
     is_a_test: bool,
 }
 
 /// The words an item begins with after its visibility.
 const ITEMS: &[&str] = &[
-    "mod", "fn", "const", "static", "use", "type", "impl", "struct", "enum", "trait", "union",
-    "extern", "macro_rules",
+    "mod",
+    "fn",
+    "const",
+    "static",
+    "use",
+    "type",
+    "impl",
+    "struct",
+    "enum",
+    "trait",
+    "union",
+    "extern",
+    "macro_rules",
 ];
 
 /// The word that says what the item is, and its name.
 fn keyword(item: &[TokenTree]) -> Option<(&'static str, String)> {
-    let mut words = item.iter().take_while(|token| !is_punct(token, ';')).peekable();
+    let mut words = item
+        .iter()
+        .take_while(|token| !is_punct(token, ';'))
+        .peekable();
     while let Some(token) = words.next() {
         match token {
             TokenTree::Ident(ident) => {
@@ -302,7 +336,9 @@ fn wants_test(condition: TokenStream) -> bool {
     tokens.iter().enumerate().any(|(index, token)| match token {
         TokenTree::Ident(ident) => ident == "test",
         TokenTree::Group(group) => {
-            let only = index.checked_sub(1).is_some_and(|before| is_word(&tokens[before], "all"));
+            let only = index
+                .checked_sub(1)
+                .is_some_and(|before| is_word(&tokens[before], "all"));
             only && wants_test(group.stream())
         }
         _ => false,
@@ -344,7 +380,12 @@ mod tests {
             .iter()
             .map(|function| (function.path.as_str(), function.lines.clone()))
             .collect();
-        let expected = [("a", 1..=1), ("m::b", 4..=6), ("m::inner", 5..=5), ("c", 10..=10)];
+        let expected = [
+            ("a", 1..=1),
+            ("m::b", 4..=6),
+            ("m::inner", 5..=5),
+            ("c", 10..=10),
+        ];
         assert_eq!(found, expected);
     }
 
@@ -375,17 +416,28 @@ mod tests {
 
     #[test]
     fn strings_are_no_words_and_docs_are_no_strings() {
-        let facts = facts("/// trunkline_a\nfn f() { g(\"todo!() unsafe\", r#\"b\"#, 'c'); todo!() }");
-        let strings: Vec<_> = facts.strings.iter().map(|word| word.text.as_str()).collect();
+        let facts =
+            facts("/// trunkline_a\nfn f() { g(\"todo!() unsafe\", r#\"b\"#, 'c'); todo!() }");
+        let strings: Vec<_> = facts
+            .strings
+            .iter()
+            .map(|word| word.text.as_str())
+            .collect();
         assert_eq!(strings, ["\"todo!() unsafe\"", "r#\"b\"#"]);
-        let macros: Vec<_> = facts.macros.iter().map(|word| (word.text.as_str(), word.line)).collect();
+        let macros: Vec<_> = facts
+            .macros
+            .iter()
+            .map(|word| (word.text.as_str(), word.line))
+            .collect();
         assert_eq!(macros, [("todo", 2)]);
         assert!(!facts.words.iter().any(|word| word.text == "unsafe"));
     }
 
     #[test]
     fn attributes_are_found_inside_and_behind_conditions() {
-        let facts = facts("#![allow(x)]\nfn f() { #[allow(y)] let z = 1; }\n#[cfg_attr(a, ignore)] fn g() {}");
+        let facts = facts(
+            "#![allow(x)]\nfn f() { #[allow(y)] let z = 1; }\n#[cfg_attr(a, ignore)] fn g() {}",
+        );
         let allowed: Vec<_> = facts
             .attributes
             .iter()

@@ -154,12 +154,18 @@ fn clear(path: &Path) -> Result<(), AdminError> {
     };
     if !meta.file_type().is_socket() {
         let message = "something that is no socket is in its place";
-        return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, message)));
+        return Err(failed(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            message,
+        )));
     }
     let me = geteuid();
     if !me.is_root() && meta.uid() != me.as_raw() {
         let message = format!("the socket there belongs to user {}", meta.uid());
-        return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, message)));
+        return Err(failed(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            message,
+        )));
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -223,7 +229,12 @@ mod tests {
     #[test]
     fn groups_are_found_by_their_whole_name() {
         let groups = "root:x:0:\nops:x:1001:a,b\nbad:x:\nopsx:x:7:\n";
-        for (group, gid) in [("root", Some(0)), ("ops", Some(1001)), ("bad", None), ("op", None)] {
+        for (group, gid) in [
+            ("root", Some(0)),
+            ("ops", Some(1001)),
+            ("bad", None),
+            ("op", None),
+        ] {
             assert_eq!(gid_in(groups, group), gid, "{group}");
         }
         assert_eq!(group_id("42").unwrap(), 42);

@@ -111,18 +111,18 @@ async fn serve(stream: UnixStream, shared: &Arc<Shared>) {
             () = shared.kill.cancelled() => break,
             () = shared.stop.cancelled(), if reading => reading = false,
             () = sleep_until(rest_until), if calls.is_empty() => break,
-            () = hung_up(lines.reader()), if !reading => break,
             Some(ended) = calls.join_next(), if !calls.is_empty() => {
                 forget(&mut ids, ended);
                 rest_until = Instant::now() + limits.idle;
             }
-            line = lines.next(), if reading => {
-                reading = match line {
-                    Ok(line) => {
+            heard = hear(&mut lines, reading) => {
+                reading = match heard {
+                    None => break,
+                    Some(Ok(line)) => {
                         take(&peer, &line, &mut calls, &mut ids).await;
                         true
                     }
-                    Err(why) => {
+                    Some(Err(why)) => {
                         peer.part(why).await;
                         false
                     }
@@ -171,7 +171,10 @@ async fn take(peer: &Arc<Peer>, line: &[u8], calls: &mut Calls, ids: &mut BTreeS
     let peer = Arc::clone(peer);
     calls.spawn(async move {
         match ask {
-            Ask::List => peer.reply(&id, Body::Result(&peer.shared.registry.list())).await,
+            Ask::List => {
+                peer.reply(&id, Body::Result(&peer.shared.registry.list()))
+                    .await
+            }
             Ask::Call(call) => answer(&peer, &id, call).await,
         };
         id
@@ -227,7 +230,8 @@ impl Peer {
             None => {
                 let counters = self.shared.counters.door(Door::Socket);
                 counters.refused(Refusal::LongAnswer);
-                self.fail(Some(id), &Error::answer_too_long(bytes_max)).await;
+                self.fail(Some(id), &Error::answer_too_long(bytes_max))
+                    .await;
                 false
             }
         }
@@ -291,14 +295,18 @@ impl Peer {
     }
 }
 
-/// Returns when the other side has closed both directions, not only its own.
-async fn hung_up(reader: &OwnedReadHalf) {
+/// The next line, or once no more are read, `None` when the other side has closed both directions
+/// and not only its own.
+async fn hear(lines: &mut Lines<OwnedReadHalf>, reading: bool) -> Option<Result<Vec<u8>, NoLine>> {
+    if reading {
+        return Some(lines.next().await);
+    }
     loop {
         sleep(HANGUP_CHECK).await;
         // Waits while the other side is slow to read: then it is there.
-        let ready = reader.as_ref().ready(Interest::WRITABLE).await;
+        let ready = lines.reader().as_ref().ready(Interest::WRITABLE).await;
         if ready.is_ok_and(|ready| ready.is_write_closed()) {
-            return;
+            return None;
         }
     }
 }

@@ -233,7 +233,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// The next line, without its break. A last line may lack one.
     pub(crate) async fn next(&mut self) -> Result<Vec<u8>, NoLine> {
         loop {
-            if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
+            if let Some(at) = self.buffer[self.searched..]
+                .iter()
+                .position(|b| *b == b'\n')
+            {
                 return self.take(self.searched + at);
             }
             self.searched = self.buffer.len();
@@ -313,7 +316,10 @@ mod tests {
             (r#"{"id":1,"list":true,"kind":"a"}"#, Some(Id::Number(1))),
             (r#"{"id":1,"kind":"a","name":"b"}"#, Some(Id::Number(1))),
             (r#"{"id":1,"lsit":true}"#, Some(Id::Number(1))),
-            (r#"{"id":1,"list":true,"deadline_ms":-4}"#, Some(Id::Number(1))),
+            (
+                r#"{"id":1,"list":true,"deadline_ms":-4}"#,
+                Some(Id::Number(1)),
+            ),
         ] {
             let (found, error) = ask(text).unwrap_err();
             assert_eq!((found, error.code), (id, codes::BAD_REQUEST), "{text}");

@@ -4,11 +4,11 @@ mod load;
 mod report;
 mod snmp;
 
-use std::process::ExitCode;
+use crate::exit::{CliError, Exit};
 
 /// Load generators.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct BenchArgs {
     #[command(subcommand)]
     peers: Peers,
 }
@@ -20,7 +20,10 @@ enum Peers {
 }
 
 /// Runs until the time is over or somebody interrupts.
-pub(crate) fn run(args: &Args) -> ExitCode {
+///
+/// # Errors
+/// Why it could not begin.
+pub(crate) fn run(args: &BenchArgs) -> Result<Exit, CliError> {
     match &args.peers {
         Peers::Snmp(args) => snmp::run(args),
     }

@@ -9,6 +9,7 @@ use trunkline_engine::stats::HistogramSnapshot;
 use trunkline_system_snmp::{BadDatagram, Wire};
 
 use super::load::Load;
+use crate::output::SCHEMA_VERSION;
 
 /// What shards and sockets have counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,7 +142,7 @@ impl Report {
         let per = |n: u64, time: Duration| n as f64 / time.as_secs_f64().max(1e-9);
         let varbinds = load.varbinds;
         Self {
-            schema_version: 1,
+            schema_version: SCHEMA_VERSION,
             mode,
             targets: load.targets(),
             seconds: elapsed.as_secs_f64(),
@@ -185,6 +186,7 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let mut text = String::new();
         let mut row = |name: &str, value: String| {
+            // Writing to a string cannot fail.
             writeln!(text, "{name:<26} {value:>16}").ok();
         };
         row("mode", self.mode.to_owned());

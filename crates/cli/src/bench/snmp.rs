@@ -4,7 +4,6 @@
 //! the figures are those of the product and not of a stripped loop.
 
 use std::io::{self, Write as _};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,9 @@ use trunkline_wire_snmp::{EncodeError, OidBuf, Value, Version, encode_varbinds};
 
 use super::load::{Load, Pace};
 use super::report::{Report, Totals};
+use crate::exit::{CliError, Exit};
 use crate::interrupt::Interrupt;
+use crate::output::talk;
 
 /// `trunkline bench snmp`
 #[derive(Debug, clap::Args)]
@@ -94,32 +95,30 @@ enum BenchError {
     Signals(#[source] io::Error),
 }
 
-impl BenchError {
-    /// Whether the command line is at fault.
-    const fn is_usage(&self) -> bool {
-        matches!(self, Self::Targets { .. } | Self::Rate(_) | Self::Oids(_))
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        let text = error.to_string();
+        match error {
+            BenchError::Targets { .. } | BenchError::Rate(_) | BenchError::Oids(_) => {
+                Self::Usage(text)
+            }
+            _ => Self::Failed(text),
+        }
     }
 }
 
-pub(super) fn run(args: &Args) -> ExitCode {
-    let report = match measure(args) {
-        Ok(report) => report,
-        Err(error) => {
-            writeln!(io::stderr(), "trunkline bench snmp: {error}").ok();
-            return ExitCode::from(if error.is_usage() { 2 } else { 1 });
-        }
-    };
+pub(super) fn run(args: &Args) -> Result<Exit, CliError> {
+    let report = measure(args)?;
     let text = match args.output {
         Output::Table => report.table(),
         Output::Json => report.json(),
     };
-    // A reader that has gone does not make the run a failure.
-    io::stdout().write_all(text.as_bytes()).ok();
+    io::stdout().write_all(text.as_bytes())?;
     if report.requests() == 0 {
-        writeln!(io::stderr(), "no agent answered").ok();
-        return ExitCode::from(5);
+        talk("no agent answered\n");
+        return Ok(Exit::NoAnswer);
     }
-    ExitCode::SUCCESS
+    Ok(Exit::Done)
 }
 
 fn measure(args: &Args) -> Result<Report, BenchError> {
@@ -135,7 +134,7 @@ fn measure(args: &Args) -> Result<Report, BenchError> {
     };
     let on_death: OnDeath = Arc::new(|death| {
         let (thread, reason) = (&death.thread, &death.reason);
-        writeln!(io::stderr(), "the thread {thread} died: {reason}; it is restarted").ok();
+        talk(&format!("the thread {thread} died: {reason}; it is restarted\n"));
     });
     let wire = Wire::start(&plan, clock, &on_death)?;
     let targets = take_on(args, &wire, &addresses, pace)?;

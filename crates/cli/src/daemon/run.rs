@@ -1,6 +1,5 @@
 //! The order of things: read, check, lock, start, serve, drain, close, account.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,8 +127,8 @@ async fn serve(
     };
     let _process = process.register(&registry);
     let admin = AdminServer::start(&config.admin, registry, metrics, report, clock).await?;
-    let admin = Arc::new(admin);
-    add_hooks(&shutdown, &admin, &systems)?;
+    let draining = admin.draining();
+    add_hooks(&shutdown, draining, &systems)?;
     let janitor = tokio::spawn(tidy(systems.clone(), state.clone(), office.clone()));
     ready(loaded, &bound(&admin));
     // Without a service manager there is nobody to tell, which is no error.
@@ -141,7 +140,6 @@ async fn serve(
     systems.save_decisions(&state);
     drop((parts, reload, _process));
     admin.shutdown(Duration::from_secs(1)).await;
-    drop(admin);
     let books = tokio::task::spawn_blocking(move || systems.stop()).await;
     Ok(Ended { report, books: books.map_err(std::io::Error::other)? })
 }
@@ -163,7 +161,7 @@ fn open_office(state: &StateDir, clock: Clock) -> Result<Arc<Office>, RunError> 
 }
 
 fn build() -> BuildInfo {
-    BuildInfo { version: env!("CARGO_PKG_VERSION"), ..BuildInfo::default() }
+    BuildInfo { version: env!("CARGO_PKG_VERSION").to_owned(), commit: option_env!("TRUNKLINE_COMMIT").unwrap_or("unknown").to_owned() }
 }
 
 /// The drain lasts as long as the longest deadline that the configuration allows, if that is less
@@ -179,14 +177,12 @@ fn plan(config: &RootConfig) -> Plan {
 
 fn add_hooks(
     shutdown: &ShutdownHandle,
-    admin: &Arc<AdminServer>,
+    unready: impl FnOnce() + Send + 'static,
     systems: &Arc<Systems>,
 ) -> Result<(), RunError> {
-    let (admin, draining) = (Arc::downgrade(admin), Arc::downgrade(systems));
+    let draining = Arc::downgrade(systems);
     let drain = move |_deadline| async move {
-        if let Some(admin) = admin.upgrade() {
-            admin.set_draining();
-        }
+        unready();
         notify::stopping().ok();
         if let Some(systems) = draining.upgrade() {
             systems.all().for_each(|system| system.drain());
@@ -245,6 +241,6 @@ async fn tidy(systems: Arc<Systems>, state: Arc<StateDir>, office: Arc<Office>) 
 fn bound(admin: &AdminServer) -> Vec<String> {
     let mut bound: Vec<String> =
         admin.bound().iter().map(|addr| format!("http://{addr}")).collect();
-    bound.extend(admin.socket().map(|path: &PathBuf| path.display().to_string()));
+    bound.push(admin.socket().display().to_string());
     bound
 }

@@ -12,7 +12,7 @@ use trunkline_runtime::operation::{Registration, Registry};
 use trunkline_runtime::shutdown::Part;
 use trunkline_runtime::state::StateDir;
 use trunkline_runtime::thread::Death;
-use trunkline_system_snmp::{System, SystemPlan, operations, redriver, undertaker};
+use trunkline_system_snmp::{OnDeath, System, SystemPlan, operations, redriver, undertaker};
 
 use super::root::RootConfig;
 use super::run::RunError;
@@ -50,7 +50,8 @@ impl Systems {
             let failed = |why: String| RunError::System { system: format!("snmp.{name}"), why };
             let plan = SystemPlan::new(name.as_str(), snmp).map_err(|e| failed(e.to_string()))?;
             let letters = undertaker(office.clone(), name.as_str());
-            let system = System::start(plan, clock, &letters, &Arc::new(note_death))
+            let on_death: OnDeath = Arc::new(note_death);
+            let system = System::start(plan, clock, &letters, &on_death)
                 .map_err(|error| failed(error.to_string()))?;
             let system = Arc::new(system);
             office.add_redriver(&format!("snmp.{name}"), redriver(system.results()));

@@ -6,13 +6,13 @@
 mod fleet;
 mod snmp;
 
-pub(crate) use fleet::{ServeError, Server};
+pub(crate) use fleet::Server;
 
-use std::process::ExitCode;
+use crate::exit::{CliError, Exit};
 
 /// Simulated peers.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct SimArgs {
     #[command(subcommand)]
     peers: Peers,
 }
@@ -24,7 +24,10 @@ enum Peers {
 }
 
 /// Runs until the time is over or somebody interrupts.
-pub(crate) fn run(args: &Args) -> ExitCode {
+///
+/// # Errors
+/// Why it could not begin.
+pub(crate) fn run(args: &SimArgs) -> Result<Exit, CliError> {
     match &args.peers {
         Peers::Snmp(args) => snmp::run(args),
     }

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,9 @@ use trunkline_sim::snmp::{FaultPlan, FleetSpec, Mib, Silence, models, recording,
 use trunkline_system_snmp::{Address, expand};
 
 use super::fleet::{ServeError, Served, Server};
+use crate::exit::{CliError, Exit};
 use crate::interrupt::Interrupt;
+use crate::output::{SCHEMA_VERSION, talk};
 
 /// `trunkline sim snmp`
 #[derive(Debug, clap::Args)]
@@ -73,31 +74,29 @@ enum SimError {
     Signals(#[source] io::Error),
 }
 
-impl SimError {
-    /// Whether the command line is at fault.
-    const fn is_usage(&self) -> bool {
-        matches!(self, Self::Agents { .. } | Self::Model(_) | Self::Recording { .. })
+impl From<SimError> for CliError {
+    fn from(error: SimError) -> Self {
+        let text = error.to_string();
+        match error {
+            SimError::Agents { .. } | SimError::Model(_) | SimError::Recording { .. } => {
+                Self::Usage(text)
+            }
+            SimError::Serve(_) | SimError::Signals(_) => Self::Failed(text),
+        }
     }
 }
 
 /// How often a simulation without an end looks whether it still runs.
 const LOOK: Duration = Duration::from_secs(1);
 
-pub(super) fn run(args: &Args) -> ExitCode {
-    let served = match simulate(args) {
-        Ok(served) => served,
-        Err(error) => {
-            writeln!(io::stderr(), "trunkline sim snmp: {error}").ok();
-            return ExitCode::from(if error.is_usage() { 2 } else { 1 });
-        }
-    };
+pub(super) fn run(args: &Args) -> Result<Exit, CliError> {
+    let served = simulate(args)?;
     let text = match args.output {
         Output::Table => table(&served),
         Output::Json => format!("{}\n", json(&served)),
     };
-    // A reader that has gone does not make the simulation a failure.
-    io::stdout().write_all(text.as_bytes()).ok();
-    ExitCode::SUCCESS
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Done)
 }
 
 fn simulate(args: &Args) -> Result<Served, SimError> {
@@ -113,9 +112,11 @@ fn simulate(args: &Args) -> Result<Served, SimError> {
         first.port()
     );
     if !faults.is_empty() {
-        write!(line, "; faults {faults}").ok();
+        line.push_str("; faults ");
+        line.push_str(&faults);
     }
-    writeln!(io::stderr(), "{line}").ok();
+    line.push('\n');
+    talk(&line);
     let mut left = args.lasting.map(trunkline_config::Duration::get);
     while left != Some(Duration::ZERO) && !server.is_finished() {
         let nap = left.unwrap_or(LOOK).min(LOOK);
@@ -223,6 +224,7 @@ fn rows(served: &Served) -> Vec<(&'static str, u64)> {
 fn table(served: &Served) -> String {
     let mut text = String::new();
     for (name, value) in rows(served) {
+        // Writing to a string cannot fail.
         writeln!(text, "{name:<16} {value:>14}").ok();
     }
     text
@@ -233,7 +235,7 @@ fn json(served: &Served) -> serde_json::Value {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), json!(value)))
         .collect();
-    json!({ "schema_version": 1, "counters": counters })
+    json!({ "schema_version": SCHEMA_VERSION, "counters": counters })
 }
 
 #[cfg(test)]
@@ -247,7 +249,8 @@ mod tests {
         assert_eq!(agents("127.1.0.1-127.1.0.4", 9).unwrap(), (first, 4, 9));
         assert_eq!(agents("127.1.0.1:7+2", 9).unwrap(), (first, 2, 7));
         for wrong in ["localhost", "::1", "127.1.0.1+0", ""] {
-            assert!(agents(wrong, 9).unwrap_err().is_usage(), "{wrong}");
+            let error = CliError::from(agents(wrong, 9).unwrap_err());
+            assert_eq!(error.exit(), Exit::Usage, "{wrong}");
         }
     }
 

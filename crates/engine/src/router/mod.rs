@@ -10,7 +10,6 @@
 //! offered, and an id is never mistaken for the member that later took its slot. A draining member
 //! takes nothing new and finishes what it has. A mark that a person set is undone by no timer.
 
-mod batch;
 mod candidates;
 mod health;
 mod member;
@@ -20,7 +19,6 @@ mod snapshot;
 mod sticky;
 mod view;
 
-pub use batch::Portion;
 pub use candidates::Candidates;
 pub use health::{Change, HealthEvent, Why};
 pub use member::{MEMBERS_MAX, Mark, MemberId, MemberSpec};

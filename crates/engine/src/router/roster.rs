@@ -374,6 +374,12 @@ impl Router {
         }
     }
 
+    /// Counts a batch of requests that somebody handed in together. Each of them is routed on its
+    /// own, so a batch is split by what the strategy and the members' capacities say.
+    pub fn note_batch(&self) {
+        self.counts().batches.fetch_add(1, Relaxed);
+    }
+
     /// Takes a measurement of the time that one pick or one batch took; the router itself reads
     /// no clock.
     pub fn note_routing_time(&self, spent: Duration) {

@@ -101,8 +101,14 @@ struct RouterReport {
     strategy: &'static str,
     /// Requests that it routed.
     requests_routed: u64,
+    /// Batches of requests that were handed in together.
+    batches_routed: u64,
     /// Requests that found no engine.
     routing_failures: u64,
+    /// Attempts that engines could not send, or that had no reply.
+    engine_failures: u64,
+    /// What one pick costs, in nanoseconds, as timed now and then.
+    routing_time_ns: u64,
     /// The engines by name.
     engines: BTreeMap<String, MemberReport>,
 }
@@ -282,11 +288,18 @@ fn routers(system: &System) -> RouterReport {
             };
             (member.name, report)
         });
+    let engines = members.collect();
     RouterReport {
         strategy: router.strategy().as_str(),
         requests_routed: stats.requests_routed,
+        batches_routed: stats.batches_routed,
         routing_failures: stats.routing_failures,
-        engines: members.collect(),
+        engine_failures: stats.member_failures,
+        routing_time_ns: {
+            let sum = u64::try_from(stats.routing_time.as_nanos()).unwrap_or(u64::MAX);
+            sum / stats.routing_samples.max(1)
+        },
+        engines,
     }
 }
 
