@@ -75,6 +75,7 @@ impl<T> Correlator<T> {
     ///
     /// # Errors
     /// [`Full`] with the entry when the table holds `capacity` entries.
+    #[inline]
     pub fn insert(&mut self, entry: T) -> Result<u32, Full<T>> {
         if self.live == self.capacity {
             return Err(Full(entry));
@@ -98,6 +99,7 @@ impl<T> Correlator<T> {
     }
 
     /// The entry of `id`.
+    #[inline]
     pub fn find(&mut self, id: u32) -> Found<'_, T> {
         let Some((index, age)) = self.locate(id) else {
             return Found::Unknown;
@@ -111,6 +113,7 @@ impl<T> Correlator<T> {
     }
 
     /// Takes the entry of `id` out of the table; `None` when it is not live.
+    #[inline]
     pub fn remove(&mut self, id: u32) -> Option<T> {
         let (index, age) = self.locate(id)?;
         if age != 0 {
@@ -148,6 +151,7 @@ impl<T> Correlator<T> {
 
     /// The slot of `id`, and how many serials ago (0 = its last use) that slot issued it; `None`
     /// when it never did.
+    #[inline]
     fn locate(&mut self, id: u32) -> Option<(usize, u32)> {
         if self.recent.0 != id {
             self.recent = (id, self.ids.invert(id)?);

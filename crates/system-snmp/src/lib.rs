@@ -40,7 +40,8 @@ pub use poller::{PolledTarget, Poller, PollerFigures, PollerStats, Record, RunOu
 pub use results::{JsonLines, Results, Samples, Sink, SinkError, SinkView, Undertaker, value_json};
 pub use rtt::{RttEstimate, TimeoutPolicy};
 pub use shard::{
-    BadDatagram, BreakerEvent, Egress, EngineSockets, Shard, ShardFigures, ShardSetup, ShardStats,
+    BadDatagram, BatchPolicy, BreakerEvent, Egress, EngineSockets, Shard, ShardFigures, ShardSetup,
+    ShardStats,
 };
 pub use status::{PoolStatus, ShardReport, SocketReport, export, pool_status};
 pub use system::{NamedTarget, ReloadReport, StartError, System};

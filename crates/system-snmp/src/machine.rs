@@ -87,10 +87,13 @@ impl Machine for ShardMachine {
     }
 
     fn next_wakeup(&self) -> Option<Time> {
-        if self.more || self.shard.has_ready() {
+        if self.more {
             return Some(Time::ZERO);
         }
-        self.shard.next_wakeup()
+        [self.shard.next_send(), self.shard.next_wakeup()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn unsent(&mut self, now: Time, token: u64, _to: SocketAddr, error: SendFailure) {

@@ -355,6 +355,7 @@ fn wire_plan(plan: &SystemPlan) -> WirePlan {
             check_every: plan.check_interval,
             ..RouterPolicy::default()
         },
+        batch: plan.batch,
         budget: plan.policy.retry.budget,
     }
 }
@@ -449,6 +450,8 @@ fn frozen(old: &SystemPlan, new: &SystemPlan) -> Vec<&'static str> {
         ("shards", old.shards != new.shards),
         ("sockets", old.sockets != new.sockets),
         ("receive_buffer", old.receive_buffer != new.receive_buffer),
+        ("max_batch", old.batch.max != new.batch.max),
+        ("linger", old.batch.linger != new.batch.linger),
         ("max_requests", old.max_requests != new.max_requests),
         ("max_targets", old.max_targets != new.max_targets),
         ("engine", ways(old) != ways(new)),

@@ -17,7 +17,7 @@ use trunkline_runtime::udp::{Driver, DriverStats, OpenError, SocketSpec, Sockets
 
 use crate::client::Client;
 use crate::config::EnginePlan;
-use crate::shard::{Egress, EngineSockets, ShardSetup};
+use crate::shard::{BatchPolicy, Egress, EngineSockets, ShardSetup};
 
 /// What the shards are made of.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct WirePlan {
     pub engines: Vec<EnginePlan>,
     /// How requests are spread over them.
     pub router: RouterPolicy,
+    /// How datagrams are gathered.
+    pub batch: BatchPolicy,
     /// How much of the traffic may be repetition, per shard.
     pub budget: BudgetPolicy,
 }
@@ -58,6 +60,7 @@ impl Default for WirePlan {
                 interface: None,
             }],
             router: RouterPolicy::default(),
+            batch: BatchPolicy::default(),
             budget: BudgetPolicy::default(),
         }
     }
@@ -306,6 +309,7 @@ impl Birth {
             key: entropy::seed(),
             seed: entropy::seed(),
             egress: egress.collect(),
+            batch: self.plan.batch,
             budget: self.plan.budget,
             stats: Arc::default(),
         }

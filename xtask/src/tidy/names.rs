@@ -48,6 +48,9 @@ const PARTS: &[&str] = &[
 /// Families without a part, by custom of the field.
 const PARTLESS: &[&str] = &["trunkline_build"];
 
+/// Names of ours that are no metrics: the cookie of the dashboard.
+const OTHERS: &[&str] = &["trunkline_dashboard"];
+
 /// The name of something, and the first place that uses it.
 type Names<'t> = BTreeMap<String, (&'t str, usize)>;
 
@@ -63,6 +66,12 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             );
             findings.push(Finding::new(path, *line, what));
         }
+    }
+    let assembled =
+        |text: &str| (text.starts_with(PREFIX) && text.contains('{')).then(|| text.to_owned());
+    for (name, (path, line)) in in_code(tree, assembled) {
+        let what = format!("`{name}`: write metric names out, so that they can be searched for");
+        findings.push(Finding::new(path, line, what));
     }
     findings.extend(against_page(tree, METRICS, &metrics, metric));
     findings.extend(against_page(
@@ -136,7 +145,8 @@ fn metric(text: &str) -> Option<String> {
             text.strip_prefix(PREFIX)
                 .is_some_and(|rest| rest.split('_').next() == Some(room))
         });
-    (is_name && !is_crate && text.len() > PREFIX.len()).then(|| text.to_owned())
+    let is_other = is_crate || OTHERS.contains(&text);
+    (is_name && !is_other && text.len() > PREFIX.len()).then(|| text.to_owned())
 }
 
 fn is_well_formed(name: &str) -> bool {
@@ -190,6 +200,13 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_that_is_put_together_is_found() {
+        let code = "//! D.\nfn f() { g(format!(\"trunkline_snmp_{noun}\")) }";
+        let found = found(code, METRICS, "");
+        assert!(found[0].starts_with("crates/a/src/b.rs:2: `trunkline_snmp_{noun}`: write"));
+    }
+
+    #[test]
     fn an_error_code_without_an_explanation_is_found() {
         let code = "//! D.\nconst A: &str = \"T0301\";\n#[cfg(test)]\nconst B: &str = \"T9999\";";
         let found = found(code, ERRORS, "## `T0100`");
@@ -204,6 +221,7 @@ mod tests {
             "trunkline_",
             "trunkline__admin__verbose",
             "trunkline_engine",
+            "trunkline_dashboard",
             "trunkline_system_snmp",
             "trunkline_udp_x_total{a}",
             "see trunkline_udp_x",

@@ -96,7 +96,8 @@ const ROOMS: &[Room] = &[
     },
     Room {
         package: "trunkline-admin",
-        own: &["trunkline-config", "trunkline-runtime"],
+        // The engine for its words only: health, faults, metrics, time.
+        own: &["trunkline-config", "trunkline-engine", "trunkline-runtime"],
         own_in_tests: &[],
         foreign: Foreign::AllBut(&["clap", "toml", "socket2", "libc"]),
     },

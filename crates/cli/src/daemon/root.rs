@@ -111,6 +111,8 @@ impl Root for RootConfig {
         "snmp.*.shards",
         "snmp.*.sockets",
         "snmp.*.receive_buffer",
+        "snmp.*.max_batch",
+        "snmp.*.linger",
         "snmp.*.max_requests",
         "snmp.*.max_targets",
         "snmp.*.router",

@@ -27,7 +27,7 @@ pub(crate) enum SnmpVerb {
     /// Get many variables after OIDs (snmpbulkget).
     #[command(visible_alias = "bulkget")]
     Getbulk(BulkArgs),
-    /// Set variables (snmpset).
+    /// Set variables (snmpset); sent once and never repeated, whatever -r says.
     Set(SetArgs),
     /// Walk a subtree by GETNEXT (snmpwalk).
     Walk(WalkArgs),

@@ -92,6 +92,10 @@ impl Printer {
                 let value = match &object["value"] {
                     Json::Null => String::new(),
                     Json::String(text) => text.clone(),
+                    Json::Object(bytes) => {
+                        let hex = bytes.get("hex").and_then(Json::as_str).unwrap_or_default();
+                        format!("0x{hex}")
+                    }
                     other => other.to_string(),
                 };
                 let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();

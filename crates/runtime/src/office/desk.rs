@@ -157,7 +157,10 @@ mod tests {
 
     fn safe(desk: &mut Desk, target: &str) -> LetterId {
         let (id, victims) = insert(desk, target);
-        assert!(desk.conclude(id, true, &victims, Time::ZERO, WALL).is_empty());
+        assert!(
+            desk.conclude(id, true, &victims, Time::ZERO, WALL)
+                .is_empty()
+        );
         id
     }
 
@@ -182,7 +185,10 @@ mod tests {
         assert_eq!(victims, [first]);
         assert!(desk.is_unsettled(id) && desk.is_unsettled(first));
         let pushed_out = desk.conclude(id, false, &victims, Time::ZERO, WALL);
-        assert_eq!((pushed_out, targets(&desk)), (vec![], vec!["a".into(), "b".into()]));
+        assert_eq!(
+            (pushed_out, targets(&desk)),
+            (vec![], vec!["a".into(), "b".into()])
+        );
         assert_eq!(desk.letters.letter(first).unwrap().audit.len(), 1);
         assert_eq!(desk.letters.state(first), Some(LetterState::Waiting));
         let counts = desk.counts();
@@ -193,7 +199,8 @@ mod tests {
 
     #[test]
     fn newcomers_that_displace_each_other_end_right_whatever_the_disk_says() {
-        for (first_safe, second_safe) in [(true, true), (true, false), (false, true), (false, false)]
+        for (first_safe, second_safe) in
+            [(true, true), (true, false), (false, true), (false, false)]
         {
             for second_first in [true, false] {
                 let mut desk = desk();

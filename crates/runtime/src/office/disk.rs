@@ -7,9 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use trunkline_engine::letters::{
-    AuditEvent, AuditKind, Change, LetterError, LetterId,
-};
+use trunkline_engine::letters::{AuditEvent, AuditKind, Change, LetterError, LetterId};
 use trunkline_engine::time::{Time, WallTime};
 
 use super::desk::Desk;

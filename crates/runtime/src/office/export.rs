@@ -18,35 +18,87 @@ impl Office {
         } = self.counts();
         let counters = [
             ("added", "Letters put into the box.", letters.added),
-            ("restored", "Letters that the log held at the start.", letters.restored),
-            ("redriven", "Letters sent again and acknowledged.", letters.redriven),
-            ("discarded", "Letters thrown away by a person.", letters.discarded),
-            ("expired", "Letters thrown away for their age.", letters.expired),
-            ("displaced", "Letters thrown away to make room.", letters.displaced),
-            ("redrives_failed", "Letters sent again in vain.", letters.redrives_failed),
-            ("unwritten", "Changes of letters that the disk refused.", unwritten),
-            ("log_records", "Records of the letter log that are on disk.", log.appended),
-            ("log_failures", "Records of the letter log that were refused.", log.failed),
+            (
+                "restored",
+                "Letters that the log held at the start.",
+                letters.restored,
+            ),
+            (
+                "redriven",
+                "Letters sent again and acknowledged.",
+                letters.redriven,
+            ),
+            (
+                "discarded",
+                "Letters thrown away by a person.",
+                letters.discarded,
+            ),
+            (
+                "expired",
+                "Letters thrown away for their age.",
+                letters.expired,
+            ),
+            (
+                "displaced",
+                "Letters thrown away to make room.",
+                letters.displaced,
+            ),
+            (
+                "redrives_failed",
+                "Letters sent again in vain.",
+                letters.redrives_failed,
+            ),
+            (
+                "unwritten",
+                "Changes of letters that the disk refused.",
+                unwritten,
+            ),
+            (
+                "log_records",
+                "Records of the letter log that are on disk.",
+                log.appended,
+            ),
+            (
+                "log_failures",
+                "Records of the letter log that were refused.",
+                log.failed,
+            ),
             ("log_syncs", "Syncs of the letter log.", log.batches),
         ];
         for (noun, help, value) in counters {
             let name = format!("trunkline_letters_{noun}");
-            out.family(&name, help, Kind::Counter, Unit::None).sample(&[], value);
+            out.family(&name, help, Kind::Counter, Unit::None)
+                .sample(&[], value);
         }
         let help = "Letters that were refused and are lost.";
-        let mut refused =
-            out.family("trunkline_letters_refused", help, Kind::Counter, Unit::None);
+        let mut refused = out.family("trunkline_letters_refused", help, Kind::Counter, Unit::None);
         for (why, n) in lock(&self.refused).iter() {
             refused.sample(&[("reason", why)], *n);
         }
         let gauges = [
-            ("bytes", "Memory of the letters in the box.", Unit::Bytes, letters.bytes),
-            ("log_bytes", "Size of the letter log on disk.", Unit::Bytes, log.bytes),
-            ("log_segments", "Files of the letter log.", Unit::None, log.segments),
+            (
+                "bytes",
+                "Memory of the letters in the box.",
+                Unit::Bytes,
+                letters.bytes,
+            ),
+            (
+                "log_bytes",
+                "Size of the letter log on disk.",
+                Unit::Bytes,
+                log.bytes,
+            ),
+            (
+                "log_segments",
+                "Files of the letter log.",
+                Unit::None,
+                log.segments,
+            ),
         ];
         for (noun, help, unit, value) in gauges {
             let name = format!("trunkline_letters_{noun}");
-            out.family(&name, help, Kind::Gauge, unit).sample(&[], value);
+            out.family(&name, help, Kind::Gauge, unit)
+                .sample(&[], value);
         }
     }
 

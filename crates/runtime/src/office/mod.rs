@@ -187,8 +187,9 @@ impl Office {
         let (gone, noted) = {
             let mut desk = self.desk();
             let changes = desk.letters.expire(self.clock.now(), self.clock.wall());
-            let (gone, noted): (Vec<_>, Vec<_>) =
-                changes.into_iter().partition(|change| change.gone.is_some());
+            let (gone, noted): (Vec<_>, Vec<_>) = changes
+                .into_iter()
+                .partition(|change| change.gone.is_some());
             let noted = noted.into_iter().map(|change| {
                 let receipt = self.log.append_event(change.id, &change.event);
                 (change, receipt)

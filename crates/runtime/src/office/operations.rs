@@ -11,18 +11,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep_until, timeout_at};
-use trunkline_engine::letters::{
-    Filter, LetterId, LetterState, Listed, Page, Reason, RedrivePlan,
-};
+use trunkline_engine::letters::{Filter, LetterId, LetterState, Listed, Page, Reason, RedrivePlan};
 use trunkline_engine::time::WallTime;
 
 use super::Office;
 use super::redrive::{IN_FLIGHT_MAX, Run};
 use super::report::{LetterSheet, Letters, RedriveSheet};
 use crate::letters::Receipt;
-use crate::operation::{
-    Actor, Context, Door, Effect, ErrorKind, Operation, OperationError,
-};
+use crate::operation::{Actor, Context, Door, Effect, ErrorKind, Operation, OperationError};
 
 /// No letter has the id.
 const UNKNOWN: &str = "T0610";
@@ -231,7 +227,10 @@ impl Office {
         drop(written);
         let state = desk.letters.state(id).unwrap_or(LetterState::Waiting);
         let shown = input.payload_bytes.unwrap_or(SHOWN_BYTES);
-        let sheet = desk.letters.letter(id).map(|l| LetterSheet::new(l, state, shown));
+        let sheet = desk
+            .letters
+            .letter(id)
+            .map(|l| LetterSheet::new(l, state, shown));
         sheet.ok_or_else(|| OperationError::new(ErrorKind::NotFound, UNKNOWN, "it has left"))
     }
 
@@ -269,6 +268,10 @@ impl Office {
                 let mut desk = self.desk();
                 let wall = self.clock.wall();
                 let one = |id: &LetterId| {
+                    // One that is being sent again since then must keep its count.
+                    if desk.letters.state(*id) == Some(LetterState::Redriving) {
+                        return None;
+                    }
                     let change = desk.letters.release(*id, actor, wall).ok()?;
                     let receipt = self.log.append_event(change.id, &change.event);
                     Some((change, receipt))
@@ -361,7 +364,11 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn died(error: &tokio::task::JoinError) -> OperationError {
-    OperationError::new(ErrorKind::Failed, DIED, format!("the work broke off: {error}"))
+    OperationError::new(
+        ErrorKind::Failed,
+        DIED,
+        format!("the work broke off: {error}"),
+    )
 }
 
 impl Which {

@@ -3,6 +3,7 @@
 
 mod child;
 mod letters;
+mod office;
 mod operation;
 mod shutdown;
 mod temp;

@@ -30,6 +30,12 @@ pub struct SnmpConfig {
     /// Receive buffer of each socket.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "1GiB"))]
     pub receive_buffer: ByteSize,
+    /// The most datagrams that one system call sends.
+    #[schemars(range(min = 1, max = 64))]
+    pub max_batch: u16,
+    /// How long the first datagram of a batch waits for others; 0s sends what is ready.
+    #[schemars(extend("x-max" = "1s"))]
+    pub linger: Duration,
     /// Requests that one shard holds, waiting and on the wire.
     #[schemars(range(min = 16, max = 8_000_000))]
     pub max_requests: u32,
@@ -298,6 +304,8 @@ impl Default for SnmpConfig {
             shards: 0,
             sockets: 1,
             receive_buffer: ByteSize::from_mib(8),
+            max_batch: 64,
+            linger: Duration::from_secs(0),
             max_requests: 200_000,
             max_targets: 100_000,
             version: VersionChoice::default(),

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::address::{Address, AddressError, SNMP_PORT, expand};
 use crate::rtt::TimeoutPolicy;
+use crate::shard::BatchPolicy;
 use crate::target::{SourcePolicy, TargetPolicy};
 
 /// A whole system, ready to be started.
@@ -41,6 +42,8 @@ pub struct SystemPlan {
     pub strategy: Strategy,
     /// How often their health is compared.
     pub check_interval: Duration,
+    /// How datagrams are gathered.
+    pub batch: BatchPolicy,
     /// How a target is treated unless it says otherwise.
     pub policy: Arc<TargetPolicy>,
     /// Whom to poll.
@@ -192,6 +195,10 @@ impl SystemPlan {
             engines: engines(config),
             strategy: strategy(config.router.strategy),
             check_interval: config.router.check_interval.get(),
+            batch: BatchPolicy {
+                max: config.max_batch.into(),
+                linger: config.linger.get(),
+            },
             policy,
             targets,
             jobs,

@@ -55,6 +55,25 @@ impl EngineSockets {
     }
 }
 
+/// How datagrams are gathered before they are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPolicy {
+    /// The most datagrams that one system call is given; 1 to 64.
+    pub max: usize,
+    /// How long the first of a batch waits for others. Zero, the default, sends what is ready: a
+    /// batch then forms from what came while the last one was sent, and an idle shard adds no delay.
+    pub linger: Duration,
+}
+
+impl Default for BatchPolicy {
+    fn default() -> Self {
+        Self {
+            max: 64,
+            linger: Duration::ZERO,
+        }
+    }
+}
+
 /// What a shard is made of.
 #[derive(Debug)]
 pub struct ShardSetup {
@@ -70,6 +89,8 @@ pub struct ShardSetup {
     pub seed: u64,
     /// The ways out; the first is all engines.
     pub egress: Vec<Egress>,
+    /// How datagrams are gathered.
+    pub batch: BatchPolicy,
     /// How much of the traffic may be repetition.
     pub budget: BudgetPolicy,
     /// Counters that others read.
@@ -86,6 +107,8 @@ pub struct Shard {
     on_wire: usize,
     cancels: HashMap<u64, u32>,
     ready: VecDeque<u32>,
+    /// Since when a batch that is not full is gathered.
+    gathering: Option<Time>,
     wheel: Wheel,
     fired: Vec<u64>,
     budget: Budget,
@@ -113,6 +136,7 @@ impl Shard {
             on_wire: 0,
             cancels: HashMap::new(),
             ready: VecDeque::new(),
+            gathering: None,
             wheel: Wheel::new(now, TICK),
             fired: Vec::new(),
             budget: Budget::new(&setup.budget, now),
@@ -183,9 +207,28 @@ impl Shard {
             .min()
     }
 
-    /// Whether something waits to be sent.
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// When it wants to send what is ready; `None` when nothing is.
+    pub fn next_send(&self) -> Option<Time> {
+        if self.ready.is_empty() {
+            return None;
+        }
+        let linger = self.setup.batch.linger;
+        Some(self.gathering.map_or(Time::ZERO, |since| since + linger))
+    }
+
+    /// Whether the batch that is gathered goes now.
+    fn goes(&mut self, now: Time) -> bool {
+        let BatchPolicy { max, linger } = self.setup.batch;
+        if linger.is_zero() || self.ready.len() >= max {
+            self.gathering = None;
+            return true;
+        }
+        let since = *self.gathering.get_or_insert(now);
+        let goes = now >= since + linger;
+        if goes {
+            self.gathering = None;
+        }
+        goes
     }
 
     fn target(&mut self, slot: u32) -> Option<&mut Target> {

@@ -20,7 +20,10 @@ use crate::target::{Place, Priority, Target};
 impl Shard {
     /// Fills the free slots of `tx` with what may be sent now.
     pub fn fill(&mut self, now: Time, tx: &mut TxBatch) {
-        while !tx.is_full() {
+        if self.ready.is_empty() || !self.goes(now) {
+            return;
+        }
+        while !tx.is_full() && tx.len() < self.setup.batch.max {
             let Some(slot) = self.ready.pop_front() else {
                 return;
             };

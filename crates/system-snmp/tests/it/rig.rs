@@ -16,8 +16,9 @@ use trunkline_runtime::udp::{Machine, Unreachable};
 use trunkline_sim::snmp::{Fleet, FleetSpec, models};
 use trunkline_sim::world::{Client as Speaker, World};
 use trunkline_system_snmp::{
-    Ask, Client, Completion, Egress, EngineSockets, Event, Exchange, Inbox, JobOptions, Method,
-    Priority, Request, ShardMachine, ShardSetup, TargetId, TargetPolicy, TargetSpec, WalkSpec,
+    Ask, BatchPolicy, Client, Completion, Egress, EngineSockets, Event, Exchange, Inbox,
+    JobOptions, Method, Priority, Request, ShardMachine, ShardSetup, TargetId, TargetPolicy,
+    TargetSpec, WalkSpec,
 };
 use trunkline_wire_snmp::{OidBuf, Value, Version, encode_varbinds};
 
@@ -41,6 +42,10 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(seed: u64, engines: &[&str]) -> Self {
+        Self::batching(seed, engines, BatchPolicy::default())
+    }
+
+    pub(crate) fn batching(seed: u64, engines: &[&str], batch: BatchPolicy) -> Self {
         let mut rng = Rng::seeded(seed);
         let router = Router::new(RouterPolicy::default(), &mut rng).unwrap();
         for name in engines {
@@ -64,6 +69,7 @@ impl Rig {
             key: seed,
             seed,
             egress: vec![Egress { guard, sockets }],
+            batch,
             budget: Default::default(),
             stats: Arc::default(),
         };

@@ -6,7 +6,7 @@ use trunkline_engine::time::Time;
 use trunkline_sim::netem::Profile;
 use trunkline_sim::snmp::{DeviceFault, FaultPlan, Fleet};
 use trunkline_sim::world::{Death, World};
-use trunkline_system_snmp::TargetId;
+use trunkline_system_snmp::{BatchPolicy, TargetId};
 
 use crate::rig::{Rig, bulkwalk, fleet, get, policy, world};
 
@@ -486,5 +486,37 @@ fn an_engine_that_loses_everything_is_left_within_a_second() {
     assert!(
         started_late <= 500,
         "{started_late} requests went to the engine that loses all"
+    );
+}
+
+#[test]
+fn a_lingering_batch_goes_when_it_is_full_or_its_time_has_come() {
+    let linger = Duration::from_millis(10);
+    let finished = |count: u64, batch: BatchPolicy| {
+        let (rig, fleet) = (Rig::batching(16, &["a"], batch), fleet(8, |_| ()));
+        let targets = all_targets(&rig, &fleet);
+        for token in 0..count {
+            rig.ask(targets[token as usize], get(SYS_UPTIME), Time::MAX, token);
+        }
+        let mut world = world(16, rig, fleet);
+        run(&mut world, 5);
+        endings(&world, count)
+            .into_iter()
+            .map(|(at, _)| at)
+            .max()
+            .unwrap()
+    };
+    let lingering = BatchPolicy { max: 4, linger };
+    assert!(
+        finished(1, BatchPolicy::default()) < Time::from_millis(1),
+        "no delay when idle"
+    );
+    assert!(
+        finished(1, lingering) >= Time::from_millis(10),
+        "one request waits for others"
+    );
+    assert!(
+        finished(4, lingering) < Time::from_millis(10),
+        "a full batch does not"
     );
 }
