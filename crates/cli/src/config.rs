@@ -21,7 +21,9 @@ pub(crate) struct FileArgs {
 
 impl FileArgs {
     pub(crate) fn choice(&self) -> FileChoice {
-        self.config.clone().map_or(FileChoice::Search, FileChoice::Explicit)
+        self.config
+            .clone()
+            .map_or(FileChoice::Search, FileChoice::Explicit)
     }
 }
 
@@ -100,7 +102,9 @@ pub(crate) fn validate(args: &ValidateArgs) -> Result<Exit, CliError> {
     match load::<RootConfig>(&LoadOptions::from_process(args.file.choice())) {
         Ok(loaded) => {
             tell(&loaded.warnings, args.json)?;
-            let path = loaded.path.map_or("defaults".to_owned(), |path| path.display().to_string());
+            let path = loaded
+                .path
+                .map_or("defaults".to_owned(), |path| path.display().to_string());
             talk(&format!("{path}: valid\n"));
             let warned = args.deny_warnings && !loaded.warnings.is_empty();
             Ok(if warned { Exit::Partial } else { Exit::Done })
@@ -151,7 +155,10 @@ fn init(path: &PathBuf) -> Result<(), CliError> {
         .open(path)
         .map_err(failed)?;
     file.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
-    talk(&format!("wrote {}; try `trunkline run --config {0}`\n", path.display()));
+    talk(&format!(
+        "wrote {}; try `trunkline run --config {0}`\n",
+        path.display()
+    ));
     Ok(())
 }
 
@@ -169,12 +176,17 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
             out(&text_of(one))?;
             Ok(Exit::Done)
         }
-        None => Err(CliError::Usage(format!("there is no code \"{code}\"; `explain --all` lists them"))),
+        None => Err(CliError::Usage(format!(
+            "there is no code \"{code}\"; `explain --all` lists them"
+        ))),
     }
 }
 
 fn text_of(one: &trunkline_config::Explanation) -> String {
-    format!("{}  {}\n  Cause: {}\n  Remedy: {}\n", one.code, one.title, one.cause, one.remedy)
+    format!(
+        "{}  {}\n  Cause: {}\n  Remedy: {}\n",
+        one.code, one.title, one.cause, one.remedy
+    )
 }
 
 fn out(text: &str) -> Result<(), CliError> {
@@ -206,8 +218,10 @@ mod tests {
 
     #[test]
     fn no_two_tables_explain_one_code() {
-        let mut codes: Vec<_> =
-            explanations().iter().flat_map(|table| table.iter().map(|one| one.code)).collect();
+        let mut codes: Vec<_> = explanations()
+            .iter()
+            .flat_map(|table| table.iter().map(|one| one.code))
+            .collect();
         codes.sort_unstable();
         let count = codes.len();
         codes.dedup();

@@ -21,7 +21,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, CliError> {
         tell(&loaded.warnings, false).ok();
         let path = loaded.path.as_ref();
         let path = path.map_or("no file".to_owned(), |path| path.display().to_string());
-        talk(&format!("trunkline {} with {path}\n", env!("CARGO_PKG_VERSION")));
+        talk(&format!(
+            "trunkline {} with {path}\n",
+            env!("CARGO_PKG_VERSION")
+        ));
         for place in bound {
             talk(&format!("  listening on {place}\n"));
         }
@@ -46,13 +49,21 @@ fn account(ended: &Ended) -> Exit {
     }
     let balances = ended.books.iter().all(daemon::sheet::Book::balances);
     let dropped = ended.books.iter().any(daemon::sheet::Book::dropped_work);
-    if balances && !dropped { Exit::Done } else { Exit::Failed }
+    if balances && !dropped {
+        Exit::Done
+    } else {
+        Exit::Failed
+    }
 }
 
 fn phases(report: &Report) -> String {
     let mut text = String::from("stopped");
     for (phase, took) in &report.phases {
-        text.push_str(&format!("; {} took {} ms", phase.as_str(), took.as_millis()));
+        text.push_str(&format!(
+            "; {} took {} ms",
+            phase.as_str(),
+            took.as_millis()
+        ));
     }
     text.push('\n');
     for left in &report.leftovers {

@@ -22,7 +22,7 @@ pub(crate) struct Ratchet {
     /// Files that excuse their length.
     pub(crate) long_files: usize,
     /// Rows of `docs/requirements/` that name no test.
-    pub(crate) rows_without_test: usize,
+    pub(crate) requirements_without_test: usize,
 }
 
 impl Ratchet {
@@ -30,7 +30,7 @@ impl Ratchet {
         [
             ("long_functions", self.long_functions),
             ("long_files", self.long_files),
-            ("rows_without_test", self.rows_without_test),
+            ("requirements_without_test", self.requirements_without_test),
         ]
     }
 }
@@ -132,13 +132,14 @@ fn text(ratchet: &Ratchet) -> String {
 mod tests {
     use super::*;
 
-    const FILE: &str = "# Doc.\nlong_functions = 2\nlong_files = 1\nrows_without_test = 3\n";
+    const FILE: &str =
+        "# Doc.\nlong_functions = 2\nlong_files = 1\nrequirements_without_test = 3\n";
 
     fn found(counted: [usize; 3]) -> Vec<String> {
         let counted = Ratchet {
             long_functions: counted[0],
             long_files: counted[1],
-            rows_without_test: counted[2],
+            requirements_without_test: counted[2],
         };
         compare(&counted, FILE)
             .iter()
@@ -153,7 +154,7 @@ mod tests {
         assert!(more[0].starts_with("xtask/ratchet.toml:2: long_functions: 3, but only 2"));
         let fewer = found([2, 1, 0]);
         assert!(
-            fewer[0].contains("write rows_without_test = 0"),
+            fewer[0].contains("write requirements_without_test = 0"),
             "{fewer:?}"
         );
     }
@@ -175,7 +176,7 @@ mod tests {
         assert!(
             found[0]
                 .to_string()
-                .contains("rows_without_test was 1 and is 3"),
+                .contains("requirements_without_test was 1 and is 3"),
             "{found:?}"
         );
         assert!(raised("", FILE).is_empty());

@@ -257,7 +257,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             };
             match read {
                 Err(error) => return Err(NoLine::Broken(error)),
-                Ok(0) if self.is_begun() => return Ok(std::mem::take(&mut self.buffer)),
+                Ok(0) if self.is_begun() => {
+                    self.searched = 0;
+                    return Ok(std::mem::take(&mut self.buffer));
+                }
                 Ok(0) => return Err(NoLine::End),
                 Ok(_) => {}
             }

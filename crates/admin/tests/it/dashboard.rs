@@ -46,7 +46,11 @@ async fn a_link_opens_once_and_the_page_shows_what_is() {
     );
 
     let session = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
-    let page = world.ask_with("GET /dashboard", &session, "").await;
+    assert_page(&world, &session).await;
+}
+
+async fn assert_page(world: &World, session: &str) {
+    let page = world.ask_with("GET /dashboard", session, "").await;
     assert_eq!(
         (page.status, page.header("content-type")),
         (200, Some("text/html; charset=utf-8"))
@@ -76,13 +80,13 @@ async fn a_link_opens_once_and_the_page_shows_what_is() {
     for path in ["/", "/api/v1/demo/one/status"] {
         assert_eq!(
             world
-                .ask_with(&format!("GET {path}"), &session, "")
+                .ask_with(&format!("GET {path}"), session, "")
                 .await
                 .status,
             403
         );
     }
-    let again = world.ask_with("GET /dashboard", &session, "").await;
+    let again = world.ask_with("GET /dashboard", session, "").await;
     assert_ne!(
         again.header("content-security-policy"),
         Some(policy),

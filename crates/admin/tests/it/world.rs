@@ -308,6 +308,7 @@ struct Nothing {}
 
 pub(crate) const EVIL: &str = "<script>\u{1b}[2J\u{9b}31m\u{202e}";
 
+#[expect(clippy::too_many_lines, reason = "a list of small handlers")]
 fn operations(registry: &Registry, traces: &Arc<Traces>) -> Vec<Registration> {
     let one = ("demo", "one");
     let (read, change, run) = (Effect::Read, Effect::Change, Effect::Run);

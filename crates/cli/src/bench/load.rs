@@ -213,7 +213,11 @@ impl<'a> Load<'a> {
             Event::Reply(reply) => {
                 self.decode(&reply);
                 let refused = reply.status != 0;
-                refused.then(|| reply.error_status().map_or("status", |status| status.as_str()))
+                refused.then(|| {
+                    reply
+                        .error_status()
+                        .map_or("status", |status| status.as_str())
+                })
             }
             Event::End(WalkEnd::Complete { .. }) => None,
             Event::End(WalkEnd::Partial { reason, .. } | WalkEnd::Failed(reason)) => {

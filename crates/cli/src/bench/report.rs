@@ -22,6 +22,8 @@ pub(super) struct Totals {
     late: u64,
     not_believed: u64,
     overflow: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
 }
 
 impl Totals {
@@ -43,7 +45,9 @@ impl Totals {
         }
         for driver in wire.drivers().into_iter().flatten() {
             let sockets = driver.sockets().iter();
-            all.overflow += sockets.map(|socket| u64::from(socket.overflow())).sum::<u64>();
+            all.overflow += sockets
+                .map(|socket| u64::from(socket.overflow()))
+                .sum::<u64>();
         }
         all
     }
@@ -58,6 +62,8 @@ impl Totals {
             late: self.late - before.late,
             not_believed: self.not_believed - before.not_believed,
             overflow: self.overflow - before.overflow,
+            sent_bytes: self.sent_bytes - before.sent_bytes,
+            received_bytes: self.received_bytes - before.received_bytes,
         }
     }
 }
@@ -96,6 +102,9 @@ pub(super) struct Report {
     not_believed: u64,
     /// Answers that the receive queue had no room for.
     overflow: u64,
+    /// UDP payload in each direction.
+    sent_bytes: u64,
+    received_bytes: u64,
     /// From where latencies count: "intended start" with a rate, "submission" without.
     latency_from: &'static str,
     latency_us: Option<Latency>,
@@ -163,6 +172,8 @@ impl Report {
             late: totals.late,
             not_believed: totals.not_believed,
             overflow: totals.overflow,
+            sent_bytes: totals.sent_bytes,
+            received_bytes: totals.received_bytes,
             latency_from: if load.is_open() {
                 "intended start"
             } else {
@@ -195,10 +206,16 @@ impl Report {
         row("CPU seconds", format!("{:.3}", self.cpu_seconds));
         row("requests", self.requests.to_string());
         row("requests/s", format!("{:.0}", self.requests_per_second));
-        row("requests/CPU-s", format!("{:.0}", self.requests_per_cpu_second));
+        row(
+            "requests/CPU-s",
+            format!("{:.0}", self.requests_per_cpu_second),
+        );
         row("varbinds", self.varbinds.to_string());
         row("varbinds/s", format!("{:.0}", self.varbinds_per_second));
-        row("varbinds/CPU-s", format!("{:.0}", self.varbinds_per_cpu_second));
+        row(
+            "varbinds/CPU-s",
+            format!("{:.0}", self.varbinds_per_cpu_second),
+        );
         row("completed", self.completed.to_string());
         row("errors", self.errors.to_string());
         for (kind, n) in &self.errors_by_kind {
@@ -210,6 +227,8 @@ impl Report {
         row("late answers", self.late.to_string());
         row("answers not believed", self.not_believed.to_string());
         row("receive queue overflow", self.overflow.to_string());
+        row("bytes sent", self.sent_bytes.to_string());
+        row("bytes received", self.received_bytes.to_string());
         let Some(latency) = &self.latency_us else {
             return text;
         };

@@ -58,7 +58,12 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "DURATION", default_value = "5s")]
     lasting: trunkline_config::Duration,
     /// How to print the figures
-    #[arg(short = 'o', long = "output", alias = "format", default_value = "table")]
+    #[arg(
+        short = 'o',
+        long = "output",
+        alias = "format",
+        default_value = "table"
+    )]
     output: Output,
 }
 
@@ -134,7 +139,9 @@ fn measure(args: &Args) -> Result<Report, BenchError> {
     };
     let on_death: OnDeath = Arc::new(|death| {
         let (thread, reason) = (&death.thread, &death.reason);
-        talk(&format!("the thread {thread} died: {reason}; it is restarted\n"));
+        talk(&format!(
+            "the thread {thread} died: {reason}; it is restarted\n"
+        ));
     });
     let wire = Wire::start(&plan, clock, &on_death)?;
     let targets = take_on(args, &wire, &addresses, pace)?;

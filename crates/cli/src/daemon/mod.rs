@@ -1,7 +1,7 @@
 //! `trunkline run`: the daemon, from its configuration to its closing balance sheet.
 
-pub(crate) mod root;
 mod process;
+pub(crate) mod root;
 mod run;
 pub(crate) mod sheet;
 mod sticky;
@@ -14,7 +14,11 @@ use trunkline_config::Explanation;
 
 /// Every code that a person may ask about, by the room that gives it.
 pub(crate) fn explanations() -> Vec<&'static [Explanation]> {
-    vec![trunkline_config::EXPLANATIONS, trunkline_admin::EXPLANATIONS, OWN]
+    vec![
+        trunkline_config::EXPLANATIONS,
+        trunkline_admin::EXPLANATIONS,
+        OWN,
+    ]
 }
 
 /// The codes of the daemon, the SNMP system and the operation registry.

@@ -101,44 +101,60 @@ impl Process {
             stop(&process),
             config(&process),
         ];
-        all.into_iter().map(|operation| registry.register(operation)).collect()
+        all.into_iter()
+            .map(|operation| registry.register(operation))
+            .collect()
     }
 }
 
 fn status(process: &Arc<Process>) -> Operation {
     let own = process.clone();
     let summary = "Phase, health and age of the process";
-    Operation::one("engine", "process", "status", summary, Effect::Read, move |_, Nothing {}| {
-        let report = (own.report)();
-        std::future::ready(Ok(Status {
-            version: env!("CARGO_PKG_VERSION"),
-            pid: std::process::id(),
-            phase: own.shutdown.phase().as_str(),
-            uptime_seconds: own.clock.now().saturating_since(own.started).as_secs(),
-            live: report.is_live(),
-            ready: report.is_ready(),
-            reasons: report.reasons(),
-        }))
-    })
+    Operation::one(
+        "engine",
+        "process",
+        "status",
+        summary,
+        Effect::Read,
+        move |_, Nothing {}| {
+            let report = (own.report)();
+            std::future::ready(Ok(Status {
+                version: env!("CARGO_PKG_VERSION"),
+                pid: std::process::id(),
+                phase: own.shutdown.phase().as_str(),
+                uptime_seconds: own.clock.now().saturating_since(own.started).as_secs(),
+                live: report.is_live(),
+                ready: report.is_ready(),
+                reasons: report.reasons(),
+            }))
+        },
+    )
 }
 
 fn check(process: &Arc<Process>) -> Operation {
     let own = process.clone();
     let summary = "Every component's health";
-    Operation::one("engine", "process", "check", summary, Effect::Read, move |_, Nothing {}| {
-        let report = (own.report)();
-        let components = report
-            .components
-            .iter()
-            .map(|one| (one.name.clone(), one.status().as_str().to_owned()))
-            .collect();
-        std::future::ready(Ok(Checked {
-            components,
-            live: report.is_live(),
-            ready: report.is_ready(),
-            reasons: report.reasons(),
-        }))
-    })
+    Operation::one(
+        "engine",
+        "process",
+        "check",
+        summary,
+        Effect::Read,
+        move |_, Nothing {}| {
+            let report = (own.report)();
+            let components = report
+                .components
+                .iter()
+                .map(|one| (one.name.clone(), one.status().as_str().to_owned()))
+                .collect();
+            std::future::ready(Ok(Checked {
+                components,
+                live: report.is_live(),
+                ready: report.is_ready(),
+                reasons: report.reasons(),
+            }))
+        },
+    )
 }
 
 fn level(process: &Arc<Process>) -> Operation {
@@ -147,14 +163,25 @@ fn level(process: &Arc<Process>) -> Operation {
     let change = move |_, order: LevelOrder| {
         std::future::ready(set_level(&own, order).map(|level| Said { said: vec![level] }))
     };
-    Operation::one("engine", "process", "log-level", summary, Effect::Change, change)
-        .idempotent(true)
+    Operation::one(
+        "engine",
+        "process",
+        "log-level",
+        summary,
+        Effect::Change,
+        change,
+    )
+    .idempotent(true)
 }
 
 fn set_level(process: &Process, order: LevelOrder) -> Result<String, OperationError> {
     let Some(log) = &process.log else {
         let message = "this process has no log of its own".to_owned();
-        return Err(OperationError::new(ErrorKind::Unavailable, "T0213", message));
+        return Err(OperationError::new(
+            ErrorKind::Unavailable,
+            "T0213",
+            message,
+        ));
     };
     if let Some(text) = order.level {
         let level: Level = text
@@ -175,7 +202,9 @@ fn reload(process: &Arc<Process>) -> Operation {
         async move {
             let done = tokio::task::spawn_blocking(move || (own.reload)()).await;
             let refused = |why: String| OperationError::new(ErrorKind::Refused, "T0403", why);
-            let said = done.map_err(|error| refused(error.to_string()))?.map_err(refused)?;
+            let said = done
+                .map_err(|error| refused(error.to_string()))?
+                .map_err(refused)?;
             Ok(Said { said })
         }
     };
@@ -186,32 +215,49 @@ fn reload(process: &Arc<Process>) -> Operation {
 fn stop(process: &Arc<Process>) -> Operation {
     let own = process.clone();
     let summary = "Stop the daemon, as SIGTERM does; a second time forces";
-    Operation::one("engine", "process", "stop", summary, Effect::Change, move |_, Nothing {}| {
-        own.shutdown.request();
-        std::future::ready(Ok(Said { said: vec!["stopping".to_owned()] }))
-    })
+    Operation::one(
+        "engine",
+        "process",
+        "stop",
+        summary,
+        Effect::Change,
+        move |_, Nothing {}| {
+            own.shutdown.request();
+            std::future::ready(Ok(Said {
+                said: vec!["stopping".to_owned()],
+            }))
+        },
+    )
 }
 
 fn config(process: &Arc<Process>) -> Operation {
     let own = process.clone();
     let summary = "The configuration as it took effect, secrets hidden";
-    Operation::one("engine", "process", "config", summary, Effect::Read, move |_, Nothing {}| {
-        std::future::ready(Ok(Text { text: own.config_text.clone() }))
-    })
+    Operation::one(
+        "engine",
+        "process",
+        "config",
+        summary,
+        Effect::Read,
+        move |_, Nothing {}| {
+            std::future::ready(Ok(Text {
+                text: own.config_text.clone(),
+            }))
+        },
+    )
 }
 
 /// A reporter over `health` that reads the machine's resources at most once a second.
-pub(super) fn reporter(
-    health: Health,
-    clock: Clock,
-    disk: std::path::PathBuf,
-) -> Reporter {
+pub(super) fn reporter(health: Health, clock: Clock, disk: std::path::PathBuf) -> Reporter {
     use std::sync::{Mutex, PoisonError};
     use trunkline_runtime::process::ResourceReader;
     let reader = Mutex::new(ResourceReader::new(clock.now(), disk));
     Arc::new(move || {
         let now = clock.now();
-        let resources = reader.lock().unwrap_or_else(PoisonError::into_inner).read(now);
+        let resources = reader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read(now);
         health.report(now, &resources)
     })
 }

@@ -84,7 +84,10 @@ pub(crate) struct ShutdownConfig {
 
 impl Default for ShutdownConfig {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(30), force: Duration::from_secs(60) }
+        Self {
+            drain: Duration::from_secs(30),
+            force: Duration::from_secs(60),
+        }
     }
 }
 
@@ -129,15 +132,21 @@ impl Check for RootConfig {
             at.key("trunkline")
                 .key("shutdown")
                 .key("drain")
-                .error("T0401", "`drain` is longer than `force`, which ends everything")
+                .error(
+                    "T0401",
+                    "`drain` is longer than `force`, which ends everything",
+                )
                 .help("lower drain or raise force");
         }
         for (name, system) in &self.snmp {
             system.check(&mut at.key("snmp").key(name.as_str()));
         }
         if self.snmp.is_empty() {
-            at.warning("T0402", "no system is configured, so the daemon does nothing")
-                .help("add a table like [snmp.core], or write a file with `trunkline config init`");
+            at.warning(
+                "T0402",
+                "no system is configured, so the daemon does nothing",
+            )
+            .help("add a table like [snmp.core], or write a file with `trunkline config init`");
         }
     }
 }

@@ -63,8 +63,8 @@ pub(crate) fn run(
     file: FileChoice,
     ready: impl FnOnce(&Loaded<RootConfig>, &[String]),
 ) -> Result<Ended, RunError> {
-    let loaded = load::<RootConfig>(&LoadOptions::from_process(file.clone()))
-        .map_err(RunError::Config)?;
+    let loaded =
+        load::<RootConfig>(&LoadOptions::from_process(file.clone())).map_err(RunError::Config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("edge")
@@ -103,7 +103,10 @@ async fn serve(
     let metrics = MetricRegistry::new(clock, build());
     let health = Health::new(ResourceLimits::default());
     let office = open_office(&state, clock)?;
-    let letters = office.operations().into_iter().map(|operation| registry.register(operation));
+    let letters = office
+        .operations()
+        .into_iter()
+        .map(|operation| registry.register(operation));
     let _letters: Vec<_> = letters.collect();
     let counted = office.clone();
     let _counts = metrics.register(Arc::new(move |out| counted.export(out)));
@@ -112,7 +115,11 @@ async fn serve(
     let shutdown = ShutdownHandle::new(clock, plan(config));
     let mut parts = Vec::new();
     for (name, part) in systems.parts() {
-        parts.push(shutdown.add_part(&name, None, part).map_err(std::io::Error::other)?);
+        parts.push(
+            shutdown
+                .add_part(&name, None, part)
+                .map_err(std::io::Error::other)?,
+        );
     }
     let report = reporter(health, clock, state.path().to_owned());
     let reload = reloader(systems.clone(), file);
@@ -141,12 +148,17 @@ async fn serve(
     drop((parts, reload, _process));
     admin.shutdown(Duration::from_secs(1)).await;
     let books = tokio::task::spawn_blocking(move || systems.stop()).await;
-    Ok(Ended { report, books: books.map_err(std::io::Error::other)? })
+    Ok(Ended {
+        report,
+        books: books.map_err(std::io::Error::other)?,
+    })
 }
 
 fn open_state(config: &RootConfig) -> Result<StateDir, StateError> {
     let configured = config.trunkline.state_dir.as_deref();
-    StateDir::open(&StateDir::resolve(configured, |name| std::env::var_os(name))?)
+    StateDir::open(&StateDir::resolve(configured, |name| {
+        std::env::var_os(name)
+    })?)
 }
 
 fn open_office(state: &StateDir, clock: Clock) -> Result<Arc<Office>, RunError> {
@@ -155,13 +167,21 @@ fn open_office(state: &StateDir, clock: Clock) -> Result<Arc<Office>, RunError> 
     let (office, recovery) = opened.map_err(|error| RunError::Letters(error.to_string()))?;
     if recovery.bytes_cut() > 0 {
         let bytes = recovery.bytes_cut();
-        tracing::warn!(bytes, "the dead letter log ended in a torn record, which was cut off");
+        tracing::warn!(
+            bytes,
+            "the dead letter log ended in a torn record, which was cut off"
+        );
     }
     Ok(office)
 }
 
 fn build() -> BuildInfo {
-    BuildInfo { version: env!("CARGO_PKG_VERSION").to_owned(), commit: option_env!("TRUNKLINE_COMMIT").unwrap_or("unknown").to_owned() }
+    BuildInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("TRUNKLINE_COMMIT")
+            .unwrap_or("unknown")
+            .to_owned(),
+    }
 }
 
 /// The drain lasts as long as the longest deadline that the configuration allows, if that is less
@@ -172,7 +192,11 @@ fn plan(config: &RootConfig) -> Plan {
     let longest = deadlines.max().unwrap_or(Duration::from_secs(1));
     let shutdown = &config.trunkline.shutdown;
     let drain = shutdown.drain.get().min(longest);
-    Plan { drain, force: shutdown.force.get(), ..Plan::default() }
+    Plan {
+        drain,
+        force: shutdown.force.get(),
+        ..Plan::default()
+    }
 }
 
 fn add_hooks(
@@ -189,7 +213,9 @@ fn add_hooks(
         }
         Ok(())
     };
-    shutdown.add_hook("drain", Phase::Draining, drain).map_err(std::io::Error::other)?;
+    shutdown
+        .add_hook("drain", Phase::Draining, drain)
+        .map_err(std::io::Error::other)?;
     Ok(())
 }
 
@@ -239,8 +265,11 @@ async fn tidy(systems: Arc<Systems>, state: Arc<StateDir>, office: Arc<Office>) 
 }
 
 fn bound(admin: &AdminServer) -> Vec<String> {
-    let mut bound: Vec<String> =
-        admin.bound().iter().map(|addr| format!("http://{addr}")).collect();
+    let mut bound: Vec<String> = admin
+        .bound()
+        .iter()
+        .map(|addr| format!("http://{addr}"))
+        .collect();
     bound.push(admin.socket().display().to_string());
     bound
 }

@@ -15,7 +15,10 @@ pub(crate) struct Sticky {
 
 impl Sticky {
     pub(crate) fn of(system: &System) -> Self {
-        Self { file: format!("snmp-{}-operator.json", system.name()), saved: None }
+        Self {
+            file: format!("snmp-{}-operator.json", system.name()),
+            saved: None,
+        }
     }
 
     /// Takes up what was decided before; the error says why that was not possible.
@@ -36,7 +39,8 @@ impl Sticky {
             return Ok(());
         }
         let text = state.to_string();
-        dir.save(&self.file, text.as_bytes()).map_err(|error| error.to_string())?;
+        dir.save(&self.file, text.as_bytes())
+            .map_err(|error| error.to_string())?;
         self.saved = Some(state);
         Ok(())
     }

@@ -12,7 +12,7 @@ use trunkline_runtime::operation::{Registration, Registry};
 use trunkline_runtime::shutdown::Part;
 use trunkline_runtime::state::StateDir;
 use trunkline_runtime::thread::Death;
-use trunkline_system_snmp::{OnDeath, System, SystemPlan, operations, redriver, undertaker};
+use trunkline_system_snmp::{OnDeath, System, SystemPlan, operations};
 
 use super::root::RootConfig;
 use super::run::RunError;
@@ -47,17 +47,23 @@ impl Systems {
     ) -> Result<Self, RunError> {
         let mut running = Vec::new();
         for (name, snmp) in &config.snmp {
-            let failed = |why: String| RunError::System { system: format!("snmp.{name}"), why };
+            let failed = |why: String| RunError::System {
+                system: format!("snmp.{name}"),
+                why,
+            };
             let plan = SystemPlan::new(name.as_str(), snmp).map_err(|e| failed(e.to_string()))?;
-            let letters = undertaker(office.clone(), name.as_str());
+            let letters: trunkline_system_snmp::Undertaker = Arc::new(|_, _, _| false);
             let on_death: OnDeath = Arc::new(note_death);
             let system = System::start(plan, clock, &letters, &on_death)
                 .map_err(|error| failed(error.to_string()))?;
             let system = Arc::new(system);
-            office.add_redriver(&format!("snmp.{name}"), redriver(system.results()));
             let mut sticky = Sticky::of(&system);
             if let Err(why) = sticky.restore(state, &system) {
-                tracing::warn!(system = name.as_str(), why, "operators' decisions are not known");
+                tracing::warn!(
+                    system = name.as_str(),
+                    why,
+                    "operators' decisions are not known"
+                );
             }
             let exported = system.clone();
             let collector: trunkline_runtime::metrics::Collector =
@@ -138,9 +144,14 @@ impl Systems {
                 said.push(format!("snmp.{name}.{key}: changes with the next restart"));
             }
         }
-        let gone = self.all().filter(|system| !config.snmp.keys().any(|n| n.as_str() == system.name()));
+        let gone = self
+            .all()
+            .filter(|system| !config.snmp.keys().any(|n| n.as_str() == system.name()));
         for system in gone {
-            said.push(format!("snmp.{}: no longer configured; it ends with the next restart", system.name()));
+            said.push(format!(
+                "snmp.{}: no longer configured; it ends with the next restart",
+                system.name()
+            ));
         }
         Ok(said)
     }
@@ -148,7 +159,10 @@ impl Systems {
     /// The parts that a shutdown waits for: the systems.
     pub(super) fn parts(&self) -> Vec<(String, Arc<dyn Part>)> {
         let part = |system: &Arc<System>| -> (String, Arc<dyn Part>) {
-            (format!("snmp.{}", system.name()), Arc::new(SystemPart(system.clone())))
+            (
+                format!("snmp.{}", system.name()),
+                Arc::new(SystemPart(system.clone())),
+            )
         };
         self.all().map(part).collect()
     }
@@ -159,8 +173,14 @@ impl Systems {
         for system in self.all() {
             let name = system.name().to_owned();
             let (requests, results) = system.stop();
-            books.push(Book { name: format!("snmp.{name} requests"), balance: requests });
-            books.push(Book { name: format!("snmp.{name} results"), balance: results });
+            books.push(Book {
+                name: format!("snmp.{name} requests"),
+                balance: requests,
+            });
+            books.push(Book {
+                name: format!("snmp.{name} results"),
+                balance: results,
+            });
         }
         books
     }
@@ -192,7 +212,11 @@ fn turns(system: &System, now: Time) -> Verdict {
             Some(_) => {}
         }
     }
-    let down = system.targets().iter().filter(|target| target.id.is_none()).count();
+    let down = system
+        .targets()
+        .iter()
+        .filter(|target| target.id.is_none())
+        .count();
     if down > 0 {
         return Verdict::Degraded(format!("{down} targets' names have no address"));
     }

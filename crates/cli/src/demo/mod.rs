@@ -62,7 +62,10 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
     let config = config(args.devices, &server.first().to_string())?;
     let plan = SystemPlan::new("demo", &config).map_err(|error| failed("the plan")(&error))?;
     let on_death: OnDeath = Arc::new(|death| {
-        talk(&format!("the thread {} died: {}\n", death.thread, death.reason));
+        talk(&format!(
+            "the thread {} died: {}\n",
+            death.thread, death.reason
+        ));
     });
     // The only sink keeps values in memory and refuses none.
     let undertaker: Undertaker = Arc::new(|_, _, _| false);
@@ -79,13 +82,19 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
     drain(&system);
     let view = View::of(&system);
     let (requests, results) = system.stop();
-    let served = server.stop().map_err(|error| failed("the devices")(&error))?;
+    let served = server
+        .stop()
+        .map_err(|error| failed("the devices")(&error))?;
     // A reader that has gone does not make the demo a failure, so the books are closed before.
     shown?;
     let mut text = view.summary(&served.counters);
     text.push_str(&sheet::render(&requests, &results));
     let balanced = [requests, results].iter().all(sheet::balances);
-    text.push_str(if balanced { "The books balance.\n" } else { "THE BOOKS DO NOT BALANCE.\n" });
+    text.push_str(if balanced {
+        "The books balance.\n"
+    } else {
+        "THE BOOKS DO NOT BALANCE.\n"
+    });
     io::stdout().write_all(text.as_bytes())?;
     Ok(if balanced { Exit::Done } else { Exit::Failed })
 }
@@ -180,4 +189,3 @@ impl Show {
         }
     }
 }
-

@@ -11,7 +11,10 @@ pub(super) fn balances(book: &Balance) -> bool {
 
 /// Both books, one line for each way to end.
 pub(super) fn render(requests: &Balance, results: &Balance) -> String {
-    let mut text = format!("\n{:<24}{:>14}{:>14}\n", "balance sheet", "requests", "results");
+    let mut text = format!(
+        "\n{:<24}{:>14}{:>14}\n",
+        "balance sheet", "requests", "results"
+    );
     let mut row = |name: &str, left: String, right: String| {
         // Writing to a string cannot fail.
         writeln!(text, "  {name:<22}{left:>14}{right:>14}").ok();
@@ -30,13 +33,27 @@ mod tests {
 
     #[test]
     fn a_sheet_balances_when_nothing_is_missing_waiting_or_leaked() {
-        let even = Balance { submitted: 3, delivered: 2, failed: 1, ..Balance::default() };
+        let even = Balance {
+            submitted: 3,
+            delivered: 2,
+            failed: 1,
+            ..Balance::default()
+        };
         assert!(balances(&even));
-        let lost = Balance { delivered: 1, ..even };
-        let waiting = Balance { delivered: 1, in_flight: 1, ..even };
+        let lost = Balance {
+            delivered: 1,
+            ..even
+        };
+        let waiting = Balance {
+            delivered: 1,
+            in_flight: 1,
+            ..even
+        };
         let leaked = Balance { leaked: 1, ..even };
         assert!(![lost, waiting, leaked].iter().any(balances));
-        assert!(render(&lost, &even).contains("imbalance                          1             0"));
+        assert!(
+            render(&lost, &even).contains("imbalance                          1             0")
+        );
     }
 
     #[test]

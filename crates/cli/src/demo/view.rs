@@ -170,7 +170,11 @@ impl View {
         };
         let listed = |counts: &mut dyn Iterator<Item = (&&'static str, String)>| {
             let items: Vec<_> = counts.map(|(name, n)| format!("{n} {name}")).collect();
-            if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+            if items.is_empty() {
+                "none".to_owned()
+            } else {
+                items.join(", ")
+            }
         };
         let bad = &self.not_believed;
         vec![
@@ -193,14 +197,28 @@ impl View {
             ("round trip", rtt),
             (
                 "silence",
-                format!("{} timeouts, {} retransmits", self.timeouts, self.retransmits),
+                format!(
+                    "{} timeouts, {} retransmits",
+                    self.timeouts, self.retransmits
+                ),
             ),
-            ("not believed", listed(&mut bad.iter().map(|(why, n)| (why, n.to_string())))),
+            (
+                "not believed",
+                listed(&mut bad.iter().map(|(why, n)| (why, n.to_string()))),
+            ),
             (
                 "breakers",
-                listed(&mut self.breakers.iter().map(|(state, n)| (state, n.to_string()))),
+                listed(
+                    &mut self
+                        .breakers
+                        .iter()
+                        .map(|(state, n)| (state, n.to_string())),
+                ),
             ),
-            ("results", format!("{} delivered, {} waiting", self.delivered, self.waiting)),
+            (
+                "results",
+                format!("{} delivered, {} waiting", self.delivered, self.waiting),
+            ),
         ]
     }
 }
@@ -266,7 +284,10 @@ impl Screen {
         let mut lines = vec![String::new(), self.bar(elapsed, lasting), String::new()];
         for (name, value) in now.rows_of_table(before) {
             let value = cut(&value, WIDTH - 14);
-            lines.push(format!("{} {value}", self.paint("1", &format!("{name:<13}"))));
+            lines.push(format!(
+                "{} {value}",
+                self.paint("1", &format!("{name:<13}"))
+            ));
         }
         lines.push(String::new());
         let head = format!(
@@ -298,9 +319,19 @@ impl Screen {
             _ => ("31", "-".to_owned()),
         };
         let state = self.paint(colour, &format!("{:<13}", device.state.as_str()));
-        let Device { name, address, replies, timeouts, errors, .. } = device;
+        let Device {
+            name,
+            address,
+            replies,
+            timeouts,
+            errors,
+            ..
+        } = device;
         let name = cut(name, 13);
-        format!("{name:<14}{:<16}{state}{rtt:>10}{replies:>9}{timeouts:>9}{errors:>8}", address.to_string())
+        format!(
+            "{name:<14}{:<16}{state}{rtt:>10}{replies:>9}{timeouts:>9}{errors:>8}",
+            address.to_string()
+        )
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -325,16 +356,30 @@ mod tests {
         let device = |n: usize| Device {
             name: format!("device-{}", 100_000 + n),
             address: "127.100.100.100".parse().unwrap(),
-            state: [StateKind::Closed, StateKind::HalfOpen, StateKind::ForcedClosed][n % 3],
+            state: [
+                StateKind::Closed,
+                StateKind::HalfOpen,
+                StateKind::ForcedClosed,
+            ][n % 3],
             srtt_us: 4_294_967,
             replies: 10_000_000,
             timeouts: 10_000_000,
             errors: 1_000_000,
         };
-        let reasons = ["malformed", "late", "source", "unknown_id", "community", "version"];
+        let reasons = [
+            "malformed",
+            "late",
+            "source",
+            "unknown_id",
+            "community",
+            "version",
+        ];
         View {
             at,
-            poller: PollerFigures { complete: 9_999_999, ..PollerFigures::default() },
+            poller: PollerFigures {
+                complete: 9_999_999,
+                ..PollerFigures::default()
+            },
             answers,
             sent: 0,
             retransmits: 9_999_999,
@@ -365,13 +410,21 @@ mod tests {
     fn the_picture_fits_80_by_24_with_the_two_lines_above_it() {
         let (before, now) = (view(Time::ZERO, 0), view(Time::from_millis(500), 1_000));
         let screen = Screen::new(true);
-        let lines = screen.lines(&now, &before, Duration::from_secs(7), Duration::from_secs(20));
+        let lines = screen.lines(
+            &now,
+            &before,
+            Duration::from_secs(7),
+            Duration::from_secs(20),
+        );
         assert!(lines.len() <= 22, "{}", lines.len());
         for line in &lines {
             let shown = visible(line);
             assert!(shown.chars().count() < 80, "{shown}");
         }
-        assert!(lines.iter().any(|line| visible(line).contains("2000/s")), "a rate per second");
+        assert!(
+            lines.iter().any(|line| visible(line).contains("2000/s")),
+            "a rate per second"
+        );
     }
 
     #[test]
@@ -380,11 +433,16 @@ mod tests {
         let (mut screen, mut out) = (Screen::new(false), Vec::new());
         for _ in 0..2 {
             let seconds = Duration::from_secs(1);
-            screen.draw(&mut out, &now, &before, seconds, 2 * seconds).unwrap();
+            screen
+                .draw(&mut out, &now, &before, seconds, 2 * seconds)
+                .unwrap();
         }
         let text = String::from_utf8(out).unwrap();
         let up = format!("\x1b[{}A", text.matches("\x1b[K\n").count() / 2);
         assert_eq!(text.matches(&up).count(), 1);
-        assert!(!text.contains("\x1b[3") && !text.contains("\x1b[1m"), "no colours");
+        assert!(
+            !text.contains("\x1b[3") && !text.contains("\x1b[1m"),
+            "no colours"
+        );
     }
 }

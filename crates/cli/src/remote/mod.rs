@@ -30,9 +30,19 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(kind: &'static str, name: Option<&str>, operation: &str, input: Json) -> Self {
+    pub(crate) fn new(
+        kind: &'static str,
+        name: Option<&str>,
+        operation: &str,
+        input: Json,
+    ) -> Self {
         let (name, operation) = (name.map(str::to_owned), operation.to_owned());
-        Self { kind, name, operation, input }
+        Self {
+            kind,
+            name,
+            operation,
+            input,
+        }
     }
 }
 
@@ -46,7 +56,10 @@ pub(crate) fn run(args: &RemoteArgs, call: Call) -> Result<Exit, CliError> {
             None => only_instance(&client, call.kind, &call.operation).await?,
         };
         let deadline = Duration::from_secs_f64(args.timeout);
-        client.call(call.kind, &name, &call.operation, call.input, deadline).await.map_err(Failure::Call)
+        client
+            .call(call.kind, &name, &call.operation, call.input, deadline)
+            .await
+            .map_err(Failure::Call)
     });
     match answer {
         Ok(answer) => {
@@ -59,7 +72,10 @@ pub(crate) fn run(args: &RemoteArgs, call: Call) -> Result<Exit, CliError> {
 
 /// Calls an operation of the process itself that takes nothing.
 pub(crate) fn process(args: &RemoteArgs, operation: &str) -> Result<Exit, CliError> {
-    run(args, Call::new("engine", Some("process"), operation, serde_json::json!({})))
+    run(
+        args,
+        Call::new("engine", Some("process"), operation, serde_json::json!({})),
+    )
 }
 
 /// Calls any operation by its three names.
@@ -82,8 +98,12 @@ pub(crate) fn call(args: &RemoteArgs, call: &CallArgs) -> Result<Exit, CliError>
             let answer = client.call(&call.kind, &call.name, &call.operation, input, deadline);
             return answer.await.map(Some).map_err(Failure::Call);
         }
-        let items = client.stream(&call.kind, &call.name, &call.operation, input, None).await;
-        print_items(items.map_err(Failure::Call)?).await.map(|()| None)
+        let items = client
+            .stream(&call.kind, &call.name, &call.operation, input, None)
+            .await;
+        print_items(items.map_err(Failure::Call)?)
+            .await
+            .map(|()| None)
     });
     match answer {
         Ok(Some(answer)) => print::answer(&answer, args.format)?,
@@ -113,7 +133,10 @@ pub(crate) fn operations(args: &RemoteArgs) -> Result<Exit, CliError> {
     };
     let row = |one: trunkline_runtime::operation::Description| {
         let key = format!("{} {} {}", one.kind, one.name, one.operation);
-        (key, serde_json::json!({ "effect": one.effect, "summary": one.summary }))
+        (
+            key,
+            serde_json::json!({ "effect": one.effect, "summary": one.summary }),
+        )
     };
     let all: serde_json::Map<String, Json> = list.into_iter().map(row).collect();
     print::answer(&serde_json::json!({ "operations": all }), args.format)?;
@@ -125,8 +148,14 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     let runtime = runtime()?;
     let answer = runtime.block_on(async {
         let client = connect(&args.remote).await?;
-        let (input, deadline) = (serde_json::json!({}), Duration::from_secs_f64(args.remote.timeout));
-        client.call("engine", "process", "check", input, deadline).await.map_err(Failure::Call)
+        let (input, deadline) = (
+            serde_json::json!({}),
+            Duration::from_secs_f64(args.remote.timeout),
+        );
+        client
+            .call("engine", "process", "check", input, deadline)
+            .await
+            .map_err(Failure::Call)
     });
     let answer = match answer {
         Ok(answer) => answer,
@@ -137,7 +166,10 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, CliError> {
         Err(failure) => return failure.tell(),
     };
     let flag = |key: &str| answer.get(key).and_then(Json::as_bool).unwrap_or(false);
-    let reasons = answer.get("reasons").and_then(Json::as_array).map_or(0, Vec::len);
+    let reasons = answer
+        .get("reasons")
+        .and_then(Json::as_array)
+        .map_or(0, Vec::len);
     let (word, nagios, exit) = match (flag("live") && flag("ready"), reasons) {
         (true, 0) => ("OK", Exit::Done, Exit::Done),
         (true, _) => ("WARNING", Exit::Failed, Exit::Partial),
@@ -210,15 +242,21 @@ async fn only_instance(
     names.dedup();
     match names.as_slice() {
         [only] => Ok(only.clone()),
-        [] => Err(Failure::Which(format!("the daemon runs no system that knows \"{operation}\""))),
+        [] => Err(Failure::Which(format!(
+            "the daemon runs no system that knows \"{operation}\""
+        ))),
         several => {
             let several = several.join(", ");
-            Err(Failure::Which(format!("there are several systems; add --system with one of {several}")))
+            Err(Failure::Which(format!(
+                "there are several systems; add --system with one of {several}"
+            )))
         }
     }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     built.map_err(|error| CliError::Failed(format!("starting: {error}")))
 }

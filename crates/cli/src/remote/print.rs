@@ -43,11 +43,17 @@ pub(super) fn text(text: &str) -> io::Result<()> {
 pub(super) fn sentences(answer: &Json, key: &str) -> String {
     let list = answer.get(key).and_then(Json::as_array);
     let texts: Vec<String> = list.into_iter().flatten().map(cell).collect();
-    if texts.is_empty() { "all is well".to_owned() } else { texts.join("; ") }
+    if texts.is_empty() {
+        "all is well".to_owned()
+    } else {
+        texts.join("; ")
+    }
 }
 
 fn table(answer: &Json) -> String {
-    let Some(object) = answer.as_object() else { return format!("{}\n", cell(answer)) };
+    let Some(object) = answer.as_object() else {
+        return format!("{}\n", cell(answer));
+    };
     let mut out = String::new();
     let single = |value: &Json| !value.is_object() && !value.is_array();
     let width = object.keys().map(String::len).max().unwrap_or(0);
@@ -67,7 +73,10 @@ fn section(key: &str, value: &Json) -> String {
             list.iter().map(|one| format!("{}\n", cell(one))).collect()
         }
         Json::Array(list) => {
-            let lines: String = list.iter().map(|one| format!("  {}\n", cell(one))).collect();
+            let lines: String = list
+                .iter()
+                .map(|one| format!("  {}\n", cell(one)))
+                .collect();
             format!("{key}:\n{lines}")
         }
         Json::Object(map) if map.is_empty() => format!("{key}: none\n"),
@@ -88,19 +97,33 @@ fn section(key: &str, value: &Json) -> String {
 /// A collection as an aligned table.
 fn grid(map: &serde_json::Map<String, Json>) -> String {
     let columns = columns(map);
-    let mut rows = vec![std::iter::once("name".to_owned()).chain(columns.clone()).collect()];
+    let mut rows = vec![
+        std::iter::once("name".to_owned())
+            .chain(columns.clone())
+            .collect(),
+    ];
     rows.extend(map.iter().map(|(key, value)| {
-        let cells = columns.iter().map(|column| value.get(column).map(cell).unwrap_or_default());
-        std::iter::once(escaped(key.as_bytes())).chain(cells).collect::<Vec<_>>()
+        let cells = columns
+            .iter()
+            .map(|column| value.get(column).map(cell).unwrap_or_default());
+        std::iter::once(escaped(key.as_bytes()))
+            .chain(cells)
+            .collect::<Vec<_>>()
     }));
     let count = columns.len() + 1;
     let width = |at: usize| {
-        rows.iter().map(|row: &Vec<String>| row[at].chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .map(|row: &Vec<String>| row[at].chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut out = String::new();
     for row in &rows {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let padded = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         let line = padded.collect::<Vec<_>>().join("  ");
         out.push_str(&format!("  {}\n", line.trim_end()));
     }
@@ -110,7 +133,11 @@ fn grid(map: &serde_json::Map<String, Json>) -> String {
 /// Every column that some row has, in the order of the first row that has it.
 fn columns(map: &serde_json::Map<String, Json>) -> Vec<String> {
     let mut columns: Vec<String> = Vec::new();
-    for key in map.values().filter_map(Json::as_object).flat_map(|row| row.keys()) {
+    for key in map
+        .values()
+        .filter_map(Json::as_object)
+        .flat_map(|row| row.keys())
+    {
         if !columns.contains(key) {
             columns.push(key.clone());
         }
@@ -123,11 +150,17 @@ fn csv(answer: &Json) -> String {
     let empty = serde_json::Map::new();
     let object = answer.as_object().unwrap_or(&empty);
     let collection = object.values().find_map(|value| {
-        value.as_object().filter(|map| map.values().all(Json::is_object))
+        value
+            .as_object()
+            .filter(|map| map.values().all(Json::is_object))
     });
     let quote = |text: String| {
         let needs = text.contains([',', '"', '\n', '\r']);
-        if needs { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+        if needs {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text
+        }
     };
     let Some(map) = collection else {
         let line = |(key, value): (&String, &Json)| format!("{key},{}\r\n", quote(cell(value)));
@@ -136,7 +169,9 @@ fn csv(answer: &Json) -> String {
     let columns = columns(map);
     let mut out = format!("name,{}\r\n", columns.join(","));
     for (key, row) in map {
-        let cells = columns.iter().map(|column| quote(row.get(column).map(cell).unwrap_or_default()));
+        let cells = columns
+            .iter()
+            .map(|column| quote(row.get(column).map(cell).unwrap_or_default()));
         let name = quote(escaped(key.as_bytes()));
         let cells: Vec<String> = std::iter::once(name).chain(cells).collect();
         out.push_str(&format!("{}\r\n", cells.join(",")));
@@ -182,7 +217,10 @@ mod tests {
     #[test]
     fn csv_quotes_what_would_break_a_row() {
         let text = csv(&sample());
-        assert!(text.starts_with("name,rtt,state\r\nr1,1.500,up\r\n"), "{text}");
+        assert!(
+            text.starts_with("name,rtt,state\r\nr1,1.500,up\r\n"),
+            "{text}"
+        );
         assert!(text.contains("r2,-,\"a,\"\"b\"\""), "{text}");
     }
 

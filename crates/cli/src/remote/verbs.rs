@@ -236,9 +236,16 @@ pub(crate) struct LetterFilter {
 
 impl LetterFilter {
     fn input(&self) -> serde_json::Map<String, serde_json::Value> {
-        let pairs = [("system", &self.of), ("target", &self.target), ("reason", &self.reason)];
-        let set = pairs.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        set.map(|(key, value)| (key.to_owned(), json!(value))).collect()
+        let pairs = [
+            ("system", &self.of),
+            ("target", &self.target),
+            ("reason", &self.reason),
+        ];
+        let set = pairs
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        set.map(|(key, value)| (key.to_owned(), json!(value)))
+            .collect()
     }
 }
 
@@ -250,10 +257,15 @@ impl LettersArgs {
                 let call = Call::new("engine", process, "letters", filter.input().into());
                 (filter.remote.clone(), call)
             }
-            LettersVerb::Show { id, remote } => {
-                (remote.clone(), Call::new("engine", process, "letter", json!({ "id": id })))
-            }
-            LettersVerb::Redrive { filter, rate, dry_run } => {
+            LettersVerb::Show { id, remote } => (
+                remote.clone(),
+                Call::new("engine", process, "letter", json!({ "id": id })),
+            ),
+            LettersVerb::Redrive {
+                filter,
+                rate,
+                dry_run,
+            } => {
                 let mut input = filter.input();
                 input.insert("per_second".into(), json!(rate));
                 input.insert("dry_run".into(), json!(dry_run));

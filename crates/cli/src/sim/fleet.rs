@@ -282,6 +282,9 @@ mod tests {
         let counters = machine.fleet.counters();
         let dropped = counters.silent_by(trunkline_sim::snmp::Silence::NoRoom);
         assert_eq!(dropped, 3 * BATCH_SLOTS as u64);
-        assert_eq!(counters.received, counters.replied + counters.silent_total());
+        assert_eq!(
+            counters.received,
+            counters.replied + counters.silent_total()
+        );
     }
 }

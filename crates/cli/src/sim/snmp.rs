@@ -49,7 +49,12 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "DURATION")]
     lasting: Option<trunkline_config::Duration>,
     /// How to print the counters at the end
-    #[arg(short = 'o', long = "output", alias = "format", default_value = "table")]
+    #[arg(
+        short = 'o',
+        long = "output",
+        alias = "format",
+        default_value = "table"
+    )]
     output: Output,
 }
 
@@ -156,7 +161,9 @@ fn agents(text: &str, port: u16) -> Result<(Ipv4Addr, u32, u16), SimError> {
             IpAddr::V4(ip) => Ok((ip, count, first.port())),
             IpAddr::V6(_) => Err(refused("simulated agents have IPv4 addresses".to_owned())),
         },
-        _ => Err(refused("write addresses, such as 127.1.0.1+1000".to_owned())),
+        _ => Err(refused(
+            "write addresses, such as 127.1.0.1+1000".to_owned(),
+        )),
     }
 }
 

@@ -58,7 +58,10 @@ impl List {
         let failed = |why: String| CliError::Usage(format!("agents file {path}: {why}"));
         let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
         if size.len() > FILE_BYTES_MAX {
-            return Err(failed(format!("is larger than {} MiB", FILE_BYTES_MAX >> 20)));
+            return Err(failed(format!(
+                "is larger than {} MiB",
+                FILE_BYTES_MAX >> 20
+            )));
         }
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         for (number, line) in text.lines().enumerate() {
@@ -126,14 +129,24 @@ mod tests {
 
     fn names(words: &[&str]) -> Vec<String> {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        read(&words).unwrap().into_iter().map(|agent| agent.name).collect()
+        read(&words)
+            .unwrap()
+            .into_iter()
+            .map(|agent| agent.name)
+            .collect()
     }
 
     #[test]
     fn one_agent_keeps_its_name_and_many_get_addresses() {
         assert_eq!(names(&["udp:10.0.0.1"]), ["udp:10.0.0.1"]);
-        assert_eq!(names(&["10.0.0.1,10.0.0.2:99"]), ["10.0.0.1:161", "10.0.0.2:99"]);
-        assert_eq!(names(&["10.0.0.1+2", "10.0.0.2"]), ["10.0.0.1:161", "10.0.0.2:161"]);
+        assert_eq!(
+            names(&["10.0.0.1,10.0.0.2:99"]),
+            ["10.0.0.1:161", "10.0.0.2:99"]
+        );
+        assert_eq!(
+            names(&["10.0.0.1+2", "10.0.0.2"]),
+            ["10.0.0.1:161", "10.0.0.2:161"]
+        );
         assert_eq!(names(&["10.0.0.0/30"]), ["10.0.0.1:161", "10.0.0.2:161"]);
     }
 
@@ -141,13 +154,20 @@ mod tests {
     fn a_file_has_lists_and_comments_and_its_errors_have_lines() {
         let dir = std::env::temp_dir().join(format!("trunkline-agents-{}", std::process::id()));
         let path = dir.to_str().unwrap();
-        std::fs::write(path, "10.0.0.1 # core\n\n# none\n10.0.0.2,10.0.0.3:5\n10.0.0.1\n").unwrap();
+        std::fs::write(
+            path,
+            "10.0.0.1 # core\n\n# none\n10.0.0.2,10.0.0.3:5\n10.0.0.1\n",
+        )
+        .unwrap();
         let word = format!("@{path}");
         let expected = ["10.0.0.1:161", "10.0.0.2:161", "10.0.0.3:5"];
         assert_eq!(names(&[&word]), expected);
         std::fs::write(path, "10.0.0.1\n10.0.0.9-10.0.0.1\n").unwrap();
         let error = read(std::slice::from_ref(&word)).unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("backwards"), "{error}");
+        assert!(
+            error.contains("line 2") && error.contains("backwards"),
+            "{error}"
+        );
         std::fs::remove_file(path).unwrap();
         let error = read(&[word]).unwrap_err().to_string();
         assert!(error.contains("agents file"), "{error}");

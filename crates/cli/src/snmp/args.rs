@@ -235,10 +235,13 @@ pub(crate) fn parse_app(
         while let Some(letter) = rest.chars().next() {
             rest = &rest[letter.len_utf8()..];
             if numbered.contains(letter) {
-                let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+                let digits =
+                    rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
                 let number = rest[..digits].parse().ok().filter(|n| *n <= 65_535);
                 let number = number.ok_or_else(|| {
-                    usage(format!("\"{letter}\" needs a number up to 65535, as in -C{letter}25"))
+                    usage(format!(
+                        "\"{letter}\" needs a number up to 65535, as in -C{letter}25"
+                    ))
                 })?;
                 found.push(App::Number(letter, number));
                 rest = &rest[digits..];
@@ -350,6 +353,10 @@ mod tests {
             assert!(parse_timeout(wrong).is_err(), "{wrong}");
         }
         assert_eq!(parse_version("2c"), Ok(Version::V2c));
-        assert!(parse_version("3").unwrap_err().contains("not supported yet"));
+        assert!(
+            parse_version("3")
+                .unwrap_err()
+                .contains("not supported yet")
+        );
     }
 }

@@ -19,7 +19,11 @@ pub(crate) fn parse_triples(words: &[String]) -> Result<Vec<(OidBuf, OwnedValue)
 
 fn triple(words: &[String]) -> Result<(OidBuf, OwnedValue), CliError> {
     let [oid, kind, value] = words else {
-        let missing = if words.len() == 1 { "TYPE and VALUE" } else { "VALUE" };
+        let missing = if words.len() == 1 {
+            "TYPE and VALUE"
+        } else {
+            "VALUE"
+        };
         return Err(CliError::Usage(format!(
             "{}: needs {missing}; write OID TYPE VALUE for each variable",
             words[0]
@@ -56,12 +60,17 @@ fn parse_value(kind: &str, text: &str) -> Result<OwnedValue, String> {
 }
 
 fn number<T: FromStr>(text: &str, what: &str) -> Result<T, String> {
-    text.trim().parse().map_err(|_| format!("the value is not {what}"))
+    text.trim()
+        .parse()
+        .map_err(|_| format!("the value is not {what}"))
 }
 
 fn bounded(bytes: Vec<u8>) -> Result<Box<[u8]>, String> {
     if bytes.len() > BYTES_MAX {
-        return Err(format!("the value has {} bytes; at most {BYTES_MAX} fit", bytes.len()));
+        return Err(format!(
+            "the value has {} bytes; at most {BYTES_MAX} fit",
+            bytes.len()
+        ));
     }
     Ok(bytes.into())
 }
@@ -70,10 +79,17 @@ fn bounded(bytes: Vec<u8>) -> Result<Box<[u8]>, String> {
 fn hex(text: &str) -> Result<Vec<u8>, String> {
     let wrong = || "the value is not hexadecimal; write pairs of digits, such as 00 1A".to_owned();
     let mut bytes = Vec::new();
-    for group in text.split([' ', ':', '-', '\n']).filter(|group| !group.is_empty()) {
+    for group in text
+        .split([' ', ':', '-', '\n'])
+        .filter(|group| !group.is_empty())
+    {
         let digits = group.trim_start_matches("0x").trim_start_matches("0X");
         // A single digit stands for a byte when it stands alone.
-        let padded = if digits.len() == 1 { format!("0{digits}") } else { digits.to_owned() };
+        let padded = if digits.len() == 1 {
+            format!("0{digits}")
+        } else {
+            digits.to_owned()
+        };
         if padded.is_empty() || padded.len() % 2 == 1 || !padded.is_ascii() {
             return Err(wrong());
         }
@@ -100,7 +116,10 @@ fn bits(text: &str) -> Result<Vec<u8>, String> {
         let bit: usize = number(part, "a list of bit numbers")?;
         let at = bit / 8;
         if at >= BYTES_MAX {
-            return Err(format!("bit {bit} does not fit; the last is {}", BYTES_MAX * 8 - 1));
+            return Err(format!(
+                "bit {bit} does not fit; the last is {}",
+                BYTES_MAX * 8 - 1
+            ));
         }
         if bytes.len() <= at {
             bytes.resize(at + 1, 0);
@@ -128,8 +147,16 @@ mod tests {
             ("C", "18446744073709551615", OwnedValue::Counter64(u64::MAX)),
             ("F", "1.5", OwnedValue::OpaqueFloat(1.5)),
             ("D", "-2.25", OwnedValue::OpaqueDouble(-2.25)),
-            ("a", "10.0.0.1", OwnedValue::IpAddress(Ipv4Addr::new(10, 0, 0, 1))),
-            ("o", ".1.3.6", OwnedValue::ObjectId("1.3.6".parse().unwrap())),
+            (
+                "a",
+                "10.0.0.1",
+                OwnedValue::IpAddress(Ipv4Addr::new(10, 0, 0, 1)),
+            ),
+            (
+                "o",
+                ".1.3.6",
+                OwnedValue::ObjectId("1.3.6".parse().unwrap()),
+            ),
             ("s", "two words", octets(b"two words")),
             ("x", "00 1a 2B", octets(&[0, 0x1a, 0x2b])),
             ("x", "0x001A", octets(&[0, 0x1a])),

@@ -225,7 +225,13 @@ mod tests {
             UnreachableReason::Network,
             UnreachableReason::Prohibited,
         ] {
-            let told = explain(addr, &SnmpError::Unreachable { reason }, None, String::new()).await;
+            let told = explain(
+                addr,
+                &SnmpError::Unreachable { reason },
+                None,
+                String::new(),
+            )
+            .await;
             assert_eq!(told.exit, Exit::Failed);
             hints.push(told.hint.unwrap());
         }

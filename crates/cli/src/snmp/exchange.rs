@@ -94,7 +94,9 @@ pub(crate) fn needs_v2c(version: Version) -> Result<(), CliError> {
 }
 
 fn nulls(oids: Vec<OidBuf>) -> Vec<(OidBuf, OwnedValue)> {
-    oids.into_iter().map(|oid| (oid, OwnedValue::Null)).collect()
+    oids.into_iter()
+        .map(|oid| (oid, OwnedValue::Null))
+        .collect()
 }
 
 #[derive(Debug)]
@@ -202,11 +204,15 @@ fn advice(status: i32) -> Option<&'static str> {
             "the community may not do this: use one with write access, or widen its view on the \
              agent"
         }
-        5 => "the agent failed inside; its own log may say why, and asking OIDs one by one shows \
-              which it cannot answer",
+        5 => {
+            "the agent failed inside; its own log may say why, and asking OIDs one by one shows \
+              which it cannot answer"
+        }
         7 | 8 => "give another TYPE letter or length; the object's MIB says which",
-        17 => "the object is read-only on this agent, perhaps because its own configuration file \
-               sets it",
+        17 => {
+            "the object is read-only on this agent, perhaps because its own configuration file \
+               sets it"
+        }
         _ => return None,
     })
 }

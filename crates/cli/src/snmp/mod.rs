@@ -18,8 +18,8 @@ mod walk;
 
 use crate::exit::{CliError, Exit};
 
-pub(crate) use args::join_end_oid;
 use args::SnmpVerb;
+pub(crate) use args::join_end_oid;
 
 /// Asks SNMP agents. No daemon and no configuration are needed.
 #[derive(Debug, clap::Args)]

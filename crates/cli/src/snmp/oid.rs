@@ -10,9 +10,9 @@ use trunkline_wire_snmp::{Oid, OidBuf};
 pub(crate) fn parse_oid(text: &str) -> Result<OidBuf, String> {
     match Root::parse(text)? {
         Root { under: None, oid } if !oid.as_oid().is_empty() => Ok(oid),
-        Root { under: Some(arc), .. } => {
-            OidBuf::from_arcs(&[arc, 0]).map_err(|error| error.to_string())
-        }
+        Root {
+            under: Some(arc), ..
+        } => OidBuf::from_arcs(&[arc, 0]).map_err(|error| error.to_string()),
         Root { .. } => Err("an OID needs at least one arc".to_owned()),
     }
 }
@@ -37,7 +37,10 @@ impl Root {
             _ => arcs.to_owned(),
         };
         match arcs.as_str() {
-            "" if text == "." => Ok(Self { oid: whole(), under: None }),
+            "" if text == "." => Ok(Self {
+                oid: whole(),
+                under: None,
+            }),
             "0" | "1" | "2" => Ok(Self {
                 oid: whole(),
                 under: arcs.parse().ok(),
@@ -103,7 +106,8 @@ mod tests {
     #[test]
     fn a_root_of_one_arc_holds_what_is_under_it() {
         let root = Root::parse("1").unwrap();
-        let (inside, outside): (OidBuf, OidBuf) = ("1.3.6".parse().unwrap(), "2.5".parse().unwrap());
+        let (inside, outside): (OidBuf, OidBuf) =
+            ("1.3.6".parse().unwrap(), "2.5".parse().unwrap());
         assert!(root.holds(inside.as_oid()) && !root.holds(outside.as_oid()));
         assert_eq!(root.instance().unwrap().to_string(), "1.0");
         let all = Root::parse(".").unwrap();

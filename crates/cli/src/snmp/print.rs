@@ -99,7 +99,10 @@ impl Printer {
                     other => other.to_string(),
                 };
                 let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
-                csv_record(&[agent, &text("oid"), &text("type"), &value], &mut self.line);
+                csv_record(
+                    &[agent, &text("oid"), &text("type"), &value],
+                    &mut self.line,
+                );
             }
         }
         self.progress.clear();

@@ -146,8 +146,7 @@ impl Report {
     }
 
     fn take(&mut self, ended: Result<Finding, tokio::task::JoinError>) -> Result<(), CliError> {
-        let finding =
-            ended.map_err(|error| CliError::Failed(format!("a task died: {error}")))?;
+        let finding = ended.map_err(|error| CliError::Failed(format!("a task died: {error}")))?;
         self.progress.step(matches!(finding, Finding::Agent(_)));
         match finding {
             Finding::Agent(found) => {
@@ -193,7 +192,10 @@ impl Report {
             }
             Format::Csv => {
                 self.header(&mut line);
-                csv_record(&[&addr.to_string(), &rtt_us.to_string(), name, descr], &mut line);
+                csv_record(
+                    &[&addr.to_string(), &rtt_us.to_string(), name, descr],
+                    &mut line,
+                );
             }
         }
         self.progress.clear();

@@ -147,7 +147,9 @@ impl Session {
         target: TargetId,
         exchange: Exchange,
     ) -> Result<Reply, SnmpError> {
-        let Manner { timeout, retries, .. } = self.manner;
+        let Manner {
+            timeout, retries, ..
+        } = self.manner;
         let longest = timeout.saturating_mul(retries + 2);
         let options = JobOptions {
             deadline: self.clock.now() + longest + Duration::from_secs(1),

@@ -205,7 +205,9 @@ impl Stroll<'_> {
         let partial = if rows { Exit::Partial } else { Exit::Failed };
         match reason {
             WalkStop::Error(error) => {
-                let Self { tool, agent, addr, .. } = *self;
+                let Self {
+                    tool, agent, addr, ..
+                } = *self;
                 tool.no_answer(agent, addr, &error, rows).await
             }
             WalkStop::Status { status, index } => {
@@ -215,20 +217,35 @@ impl Stroll<'_> {
                 self.fetch_root_when_empty().await?;
                 Ok(partial)
             }
-            WalkStop::NotIncreasing { previous, offending } => {
+            WalkStop::NotIncreasing {
+                previous,
+                offending,
+            } => {
                 let style = *self.tool.printer().style();
                 let mut words = Vec::new();
                 text::not_increasing(&style, previous.as_oid(), offending.as_oid(), &mut words);
                 let hint = "the agent goes backwards, which would loop for ever; -Cc goes on past \
                             it until an OID comes twice. Report it to the agent's vendor";
-                self.tell("not_increasing", Exit::Failed, &reason_text(&words), hint, Some(words))
+                self.tell(
+                    "not_increasing",
+                    Exit::Failed,
+                    &reason_text(&words),
+                    hint,
+                    Some(words),
+                )
             }
             WalkStop::Loop(_) => {
                 let hint = "the rows so far stand; walk the subtrees beyond it one by one, and \
                             report it to the agent's vendor";
                 self.tell("loop", Exit::Failed, &reason.to_string(), hint, None)
             }
-            other => self.tell("walk", partial, &other.to_string(), "the rows so far stand", None),
+            other => self.tell(
+                "walk",
+                partial,
+                &other.to_string(),
+                "the rows so far stand",
+                None,
+            ),
         }
     }
 
@@ -269,7 +286,9 @@ impl Stroll<'_> {
             }
             Ok(_) => Ok(Exit::Done),
             Err(error) => {
-                let Self { tool, agent, addr, .. } = *self;
+                let Self {
+                    tool, agent, addr, ..
+                } = *self;
                 tool.no_answer(agent, addr, &error, false).await
             }
         }

@@ -63,7 +63,9 @@ pub(crate) fn integers(n: i32) -> Vec<Row> {
 impl FakeAgent {
     pub(crate) fn start(manner: Manner, rows: Vec<Row>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
         let port = socket.local_addr().unwrap().port();
         let (seen, stop) = (Arc::default(), Arc::<AtomicBool>::default());
         let (log, ended) = (Arc::clone(&seen), stop.clone());
@@ -126,8 +128,14 @@ fn serve(
         if manner == Manner::Silent || lost {
             continue;
         }
-        let speaker = if manner == Manner::Elsewhere { &other } else { socket };
-        speaker.send_to(&answer(&message, manner, rows), from).unwrap();
+        let speaker = if manner == Manner::Elsewhere {
+            &other
+        } else {
+            socket
+        };
+        speaker
+            .send_to(&answer(&message, manner, rows), from)
+            .unwrap();
     }
 }
 
@@ -146,11 +154,16 @@ fn answer(message: &Message<'_>, manner: Manner, rows: &[Row]) -> Vec<u8> {
             asked
         }
         (_, PduKind::Get) => asked.iter().map(|(oid, _)| get(rows, oid)).collect(),
-        (_, PduKind::GetNext) => asked.iter().map(|(oid, _)| next(manner, rows, oid)).collect(),
+        (_, PduKind::GetNext) => asked
+            .iter()
+            .map(|(oid, _)| next(manner, rows, oid))
+            .collect(),
         (_, PduKind::GetBulk) => bulk(manner, rows, &asked[0].0, message.pdu.error_index),
         _ => asked,
     };
-    let views = answered.iter().map(|(oid, value)| (oid.as_oid(), value.as_value()));
+    let views = answered
+        .iter()
+        .map(|(oid, value)| (oid.as_oid(), value.as_value()));
     let mut slot = vec![0; 60_000];
     let at = encode(
         &mut slot,
@@ -167,7 +180,9 @@ fn answer(message: &Message<'_>, manner: Manner, rows: &[Row]) -> Vec<u8> {
 
 fn get(rows: &[Row], oid: &OidBuf) -> Row {
     let known = rows.iter().find(|(name, _)| name == oid);
-    known.cloned().unwrap_or_else(|| (oid.clone(), OwnedValue::NoSuchInstance))
+    known
+        .cloned()
+        .unwrap_or_else(|| (oid.clone(), OwnedValue::NoSuchInstance))
 }
 
 fn next(manner: Manner, rows: &[Row], oid: &OidBuf) -> Row {

@@ -36,9 +36,16 @@ fn a_closed_port_fails_at_once() {
     let begun = Instant::now();
     let ran = trunkline(&["snmp", "get", "-t5", &name, OID]);
     assert_eq!(ran.code, Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(4), "it waited for a timeout");
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "it waited for a timeout"
+    );
     assert!(ran.stderr.contains("port closed"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("nothing listens on its UDP port"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("nothing listens on its UDP port"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -47,7 +54,11 @@ fn an_answer_from_elsewhere_is_refused_explained_and_accepted_on_demand() {
     let name = agent.name();
     let ran = trunkline(&["snmp", "get", "-t0.3", "-r1", &name, OID]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""));
-    assert!(ran.stderr.contains(&format!("in place of {name}")), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(&format!("in place of {name}")),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("--source learn"), "{}", ran.stderr);
     for policy in ["learn", "any"] {
         let ran = trunkline(&["snmp", "walk", "--source", policy, &name, ROOT]);
@@ -64,7 +75,11 @@ fn a_looping_agent_ends_the_walk_with_the_rows_so_far() {
         for verb in ["walk", "bulkwalk"] {
             let strict = trunkline(&["snmp", verb, &name, ROOT]);
             assert_eq!(strict.code, Some(1), "{manner:?}: {strict:?}");
-            assert_eq!(strict.stdout.lines().count(), rows, "{manner:?}: {strict:?}");
+            assert_eq!(
+                strict.stdout.lines().count(),
+                rows,
+                "{manner:?}: {strict:?}"
+            );
             let last = format!(".{ROOT}.{rows}.0");
             let expected = format!("Error: OID not increasing: {last}\n >= .{ROOT}.");
             assert!(strict.stderr.starts_with(&expected), "{}", strict.stderr);
@@ -72,7 +87,11 @@ fn a_looping_agent_ends_the_walk_with_the_rows_so_far() {
 
             let relaxed = trunkline(&["snmp", verb, "-Cc", &name, ROOT]);
             assert_eq!(relaxed.code, Some(1), "{manner:?}: {relaxed:?}");
-            assert_eq!(relaxed.stdout.lines().count(), rows, "{manner:?}: {relaxed:?}");
+            assert_eq!(
+                relaxed.stdout.lines().count(),
+                rows,
+                "{manner:?}: {relaxed:?}"
+            );
             assert!(relaxed.stderr.contains("came twice"), "{}", relaxed.stderr);
         }
     }
@@ -91,9 +110,21 @@ fn many_silent_agents_have_a_line_each() {
     let closed = format!("127.0.0.1:{}", free_port());
     let agents = format!("{},{closed}", silent.name());
     let ran = trunkline(&["snmp", "get", "-t0.2", "-r0", &agents, OID]);
-    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 2), "{ran:?}");
-    assert!(ran.stderr.contains(&format!("{}: no answer within", silent.name())), "{ran:?}");
-    assert!(ran.stderr.contains(&format!("{closed}: no answer: port closed")), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.stderr.lines().count()),
+        (Some(1), 2),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stderr
+            .contains(&format!("{}: no answer within", silent.name())),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stderr
+            .contains(&format!("{closed}: no answer: port closed")),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -102,7 +133,11 @@ fn retries_and_timeouts_are_what_was_asked() {
     let begun = Instant::now();
     let ran = trunkline(&["snmp", "get", "-t0.2", "-r2", &silent.name(), OID]);
     assert_eq!(ran.code, Some(5));
-    assert!(begun.elapsed() >= Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(600),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(silent.seen().len(), 3, "one try and two retries");
 
     let lossy = FakeAgent::start(Manner::Drops(2), integers(1));
@@ -134,17 +169,38 @@ fn version_community_and_bulk_sizes_reach_the_wire() {
     };
     let (v1, v2) = (Version::V1, Version::V2c);
     for (words, expected) in [
-        (&["get", &name, OID][..], seen(v2, "public", PduKind::Get, (0, 0))),
-        (&["get", "-v1", "-cx", &name, OID], seen(v1, "x", PduKind::Get, (0, 0))),
-        (&["getnext", &name, ROOT], seen(v2, "public", PduKind::GetNext, (0, 0))),
-        (&["getbulk", &name, ROOT], seen(v2, "public", PduKind::GetBulk, (0, 10))),
+        (
+            &["get", &name, OID][..],
+            seen(v2, "public", PduKind::Get, (0, 0)),
+        ),
+        (
+            &["get", "-v1", "-cx", &name, OID],
+            seen(v1, "x", PduKind::Get, (0, 0)),
+        ),
+        (
+            &["getnext", &name, ROOT],
+            seen(v2, "public", PduKind::GetNext, (0, 0)),
+        ),
+        (
+            &["getbulk", &name, ROOT],
+            seen(v2, "public", PduKind::GetBulk, (0, 10)),
+        ),
         (
             &["getbulk", "-Cn2", "-Cr7", &name, ROOT],
             seen(v2, "public", PduKind::GetBulk, (2, 7)),
         ),
-        (&["bulkwalk", &name, ROOT], seen(v2, "public", PduKind::GetBulk, (0, 10))),
-        (&["bulkwalk", "-Cr25", &name, ROOT], seen(v2, "public", PduKind::GetBulk, (0, 25))),
-        (&["walk", &name, ROOT], seen(v2, "public", PduKind::GetNext, (0, 0))),
+        (
+            &["bulkwalk", &name, ROOT],
+            seen(v2, "public", PduKind::GetBulk, (0, 10)),
+        ),
+        (
+            &["bulkwalk", "-Cr25", &name, ROOT],
+            seen(v2, "public", PduKind::GetBulk, (0, 25)),
+        ),
+        (
+            &["walk", &name, ROOT],
+            seen(v2, "public", PduKind::GetNext, (0, 0)),
+        ),
     ] {
         assert_eq!(run(words), expected, "{words:?}");
     }

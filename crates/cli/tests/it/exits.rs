@@ -20,7 +20,10 @@ fn mistakes_on_the_command_line_exit_2_and_say_what_is_right() {
         (&["snmp", "get", "-On!", host, "1.3"], "output letters"),
         (&["snmp", "get", "-t", "0", host, "1.3"], "0.001"),
         (&["snmp", "get", "-r", "1000", host, "1.3"], "99"),
-        (&["snmp", "get", "--source", "mirror", host, "1.3"], "strict"),
+        (
+            &["snmp", "get", "--source", "mirror", host, "1.3"],
+            "strict",
+        ),
         (&["snmp", "get", "-Cz", host, "1.3"], "-Cz"),
         (&["snmp", "get", "10.0.0.9-10.0.0.1", "1.3"], "backwards"),
         (&["snmp", "get", "tcp:10.0.0.9", "1.3"], "not supported"),
@@ -94,18 +97,29 @@ fn a_reader_that_has_seen_enough_is_success() {
         reader.read_line(&mut line).unwrap();
         drop(reader);
         let mut stderr = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut stderr)
+            .unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{format}: {stderr}");
         assert_eq!(stderr, "", "{format}");
         let asked = agent.seen().len();
-        assert!(asked < 400, "{format}: the walk went on for {asked} requests");
+        assert!(
+            asked < 400,
+            "{format}: the walk went on for {asked} requests"
+        );
     }
 }
 
 #[test]
 fn a_full_disk_is_a_failure() {
     let agent = FakeAgent::start(Manner::Good, integers(3));
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
     let output = command()
         .args(["snmp", "walk", &agent.name(), ROOT])
         .stdout(full)

@@ -43,10 +43,19 @@ fn json_is_one_document_keyed_by_target_and_oid() {
     let rows = &document["targets"][agent.name()]["rows"];
     let oids = oids();
     assert_eq!(rows[&oids[0]], json!({ "type": "integer", "value": -1 }));
-    assert_eq!(rows[&oids[1]], json!({ "type": "octet-string", "value": "a, \"b\"" }));
+    assert_eq!(
+        rows[&oids[1]],
+        json!({ "type": "octet-string", "value": "a, \"b\"" })
+    );
     assert_eq!(rows[&oids[2]]["value"], json!({ "hex": "00ff" }));
-    assert_eq!(rows[&oids[3]], json!({ "type": "counter64", "value": u64::MAX }));
-    assert_eq!(rows[&oids[4]], json!({ "type": "no-such-instance", "value": null }));
+    assert_eq!(
+        rows[&oids[3]],
+        json!({ "type": "counter64", "value": u64::MAX })
+    );
+    assert_eq!(
+        rows[&oids[4]],
+        json!({ "type": "no-such-instance", "value": null })
+    );
     let error = &document["targets"][&closed]["error"];
     assert_eq!(error["kind"], "unreachable");
     assert!(error["hint"].as_str().unwrap().contains("nothing listens"));
@@ -64,7 +73,10 @@ fn json_lines_stand_alone() {
         .collect();
     assert_eq!(lines.len(), 6, "{}", ran.stdout);
     assert!(lines.iter().all(|line| line["schema_version"] == 1));
-    let rows: Vec<_> = lines.iter().filter(|line| line["target"] == agent.name()).collect();
+    let rows: Vec<_> = lines
+        .iter()
+        .filter(|line| line["target"] == agent.name())
+        .collect();
     assert_eq!(rows.len(), 5);
     assert_eq!(rows[0]["oid"], format!("{ROOT}.1.0"));
     let error = lines.iter().find(|line| line["target"] == closed).unwrap();
@@ -101,7 +113,10 @@ fn several_agents_have_their_name_on_each_row() {
     let agents = [(); 3].map(|()| FakeAgent::start(Manner::Good, integers(20)));
     let dir = TempDir::new("agents");
     let file = dir.0.join("agents");
-    let list: String = agents.iter().map(|agent| format!("{} # one\n", agent.name())).collect();
+    let list: String = agents
+        .iter()
+        .map(|agent| format!("{} # one\n", agent.name()))
+        .collect();
     std::fs::write(&file, list).unwrap();
     let word = format!("@{}", file.display());
     for parallel in ["1", "3"] {
@@ -120,9 +135,14 @@ fn several_agents_have_their_name_on_each_row() {
             .stdout
             .lines()
             .map(|line| line.split(' ').next().unwrap())
-            .fold((0, ""), |(n, last), name| (n + usize::from(name != last), name))
+            .fold((0, ""), |(n, last), name| {
+                (n + usize::from(name != last), name)
+            })
             .0;
-        assert!(parallel != "1" || switches == 3, "one after the other: {switches}");
+        assert!(
+            parallel != "1" || switches == 3,
+            "one after the other: {switches}"
+        );
     }
 }
 
@@ -136,10 +156,19 @@ fn a_scan_finds_agents_at_its_pace() {
     let ran = trunkline(&scan);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     // The last of 62 addresses is due 610 ms after the first.
-    assert!(begun.elapsed() >= Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(600),
+        "{:?}",
+        begun.elapsed()
+    );
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert_eq!(lines.len(), 1, "{ran:?}");
-    for part in [snmpd.v4().as_str(), " ms ", "box", "a switch \"of\" \\ tests"] {
+    for part in [
+        snmpd.v4().as_str(),
+        " ms ",
+        "box",
+        "a switch \"of\" \\ tests",
+    ] {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
     assert!(ran.stderr.contains("1 of 62 addresses"), "{}", ran.stderr);
@@ -148,12 +177,21 @@ fn a_scan_finds_agents_at_its_pace() {
     let document: Json = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(document["agents"][snmpd.v4()]["sys_name"], "box");
     let ran = trunkline(&["snmp", "scan", "-o", "csv", &snmpd.v4()]);
-    assert!(ran.stdout.starts_with("agent,rtt_us,sys_name,sys_descr\r\n"), "{}", ran.stdout);
+    assert!(
+        ran.stdout
+            .starts_with("agent,rtt_us,sys_name,sys_descr\r\n"),
+        "{}",
+        ran.stdout
+    );
 
     let nobody = format!("127.0.0.1-127.0.0.4:{}", free_port());
     let ran = trunkline(&["snmp", "scan", "-t0.2", "-r0", &nobody]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""), "{ran:?}");
-    assert!(ran.stderr.contains("0 of 4") && ran.stderr.contains("hint: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("0 of 4") && ran.stderr.contains("hint: "),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -163,7 +201,11 @@ fn what_an_agent_calls_itself_cannot_steer_the_terminal() {
     let agent = FakeAgent::start(Manner::Good, vec![(name, evil)]);
     let ran = trunkline(&["snmp", "scan", &agent.name()]);
     assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
-    assert!(ran.stdout.contains("\\u{1b}[2Jbox\\r\\nfake line"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("\\u{1b}[2Jbox\\r\\nfake line"),
+        "{}",
+        ran.stdout
+    );
 }
 
 #[test]
@@ -179,7 +221,10 @@ fn progress_is_shown_on_a_terminal_only() {
         .expect("script is missing; install it: apt-get install -y bsdutils");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("of 2 asked"), "{text:?}");
-    assert!(text.ends_with("\r\u{1b}[K"), "the line is taken away: {text:?}");
+    assert!(
+        text.ends_with("\r\u{1b}[K"),
+        "the line is taken away: {text:?}"
+    );
     let output = Command::new("sh").args(["-c", &shell]).output().unwrap();
     assert!(output.stderr.is_empty());
 }

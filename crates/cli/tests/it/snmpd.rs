@@ -14,7 +14,10 @@ fn same(tool: &str, words: &[&str], code: i32) -> Ran {
     assert_eq!(ours.stdout, theirs.stdout, "{case}: {}", ours.stderr);
     let added = ours.stderr.strip_prefix(&theirs.stderr);
     let added = added.unwrap_or_else(|| panic!("{case}: {ours:?} against {theirs:?}"));
-    assert!(added.is_empty() || added.starts_with("hint: "), "{case}: {added}");
+    assert!(
+        added.is_empty() || added.starts_with("hint: "),
+        "{case}: {added}"
+    );
     assert_eq!(ours.code, Some(code), "{case}: {}", ours.stderr);
     ours
 }
@@ -23,45 +26,101 @@ fn same(tool: &str, words: &[&str], code: i32) -> Ran {
 fn get_getnext_and_getbulk_print_what_net_snmp_prints() {
     let snmpd = Snmpd::start();
     let (v4, v6) = (snmpd.v4(), snmpd.v6());
-    let (descr, name, none) = ("1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.5.0", "1.3.6.1.2.1.1.99.0");
+    let (descr, name, none) = (
+        "1.3.6.1.2.1.1.1.0",
+        "1.3.6.1.2.1.1.5.0",
+        "1.3.6.1.2.1.1.99.0",
+    );
     for host in [&v4, &v6, &format!("udp:{v4}")] {
-        same("snmpget", &["-v2c", "-c", "public", "-On", host, descr, name], 0);
+        same(
+            "snmpget",
+            &["-v2c", "-c", "public", "-On", host, descr, name],
+            0,
+        );
     }
     let v2 = ["-v2c", "-cpublic", "-On", &v4];
     let with = |more: &[&'static str]| -> Vec<String> {
-        v2.iter().copied().chain(more.iter().copied()).map(str::to_owned).collect()
+        v2.iter()
+            .copied()
+            .chain(more.iter().copied())
+            .map(str::to_owned)
+            .collect()
     };
     for (tool, more, code) in [
         ("snmpget", &[".1.3.6.1.2.1.1.1.0"][..], 0),
-        ("snmpget", &["1.3.6.1.2.1.1.5.0", "1.3.6.1.2.1.1.99.0", "1.3.7.1"], 0),
-        ("snmpget", &["1.3.6.1.4.1.9999.1.0", "1.3.6.1.4.1.9999.2.0"], 0),
-        ("snmpgetnext", &["1.3.6.1.2.1.1", "1.3.6.1.2.1.1.5", "1.3.7"], 0),
+        (
+            "snmpget",
+            &["1.3.6.1.2.1.1.5.0", "1.3.6.1.2.1.1.99.0", "1.3.7.1"],
+            0,
+        ),
+        (
+            "snmpget",
+            &["1.3.6.1.4.1.9999.1.0", "1.3.6.1.4.1.9999.2.0"],
+            0,
+        ),
+        (
+            "snmpgetnext",
+            &["1.3.6.1.2.1.1", "1.3.6.1.2.1.1.5", "1.3.7"],
+            0,
+        ),
         ("snmpbulkget", &["1.3.6.1.2.1.1.4"], 0),
-        ("snmpbulkget", &["-Cr2", "1.3.6.1.2.1.1.4", "1.3.6.1.4.1.9999"], 0),
-        ("snmpbulkget", &["-Cn1", "-Cr2", "1.3.6.1.2.1.1.4", "1.3.6.1.4.1.9999"], 0),
-        ("snmpbulkget", &["-Cn1r2", "1.3.6.1.2.1.1.4", "1.3.6.1.4.1.9999"], 0),
+        (
+            "snmpbulkget",
+            &["-Cr2", "1.3.6.1.2.1.1.4", "1.3.6.1.4.1.9999"],
+            0,
+        ),
+        (
+            "snmpbulkget",
+            &["-Cn1", "-Cr2", "1.3.6.1.2.1.1.4", "1.3.6.1.4.1.9999"],
+            0,
+        ),
+        (
+            "snmpbulkget",
+            &["-Cn1r2", "1.3.6.1.2.1.1.4", "1.3.6.1.4.1.9999"],
+            0,
+        ),
         ("snmpbulkget", &["-Cr0", "1.3.6.1.2.1.1.4"], 0),
         ("snmpbulkget", &["-Cr3", "1.3.6.1.6.3.16.1.5.2.1.6.6"], 0),
     ] {
         let words = with(more);
         // Options stand before the host in net-snmp's tools, ours take them anywhere.
         let (options, rest): (Vec<_>, Vec<_>) = words.iter().partition(|w| w.starts_with('-'));
-        let words: Vec<&str> = options.into_iter().chain(rest).map(String::as_str).collect();
+        let words: Vec<&str> = options
+            .into_iter()
+            .chain(rest)
+            .map(String::as_str)
+            .collect();
         same(tool, &words, code);
     }
-    let v1 = ["-v1", "-c", "public", "-On", &v4, name, none, "1.3.6.1.2.1.1.6.0"];
+    let v1 = [
+        "-v1",
+        "-c",
+        "public",
+        "-On",
+        &v4,
+        name,
+        none,
+        "1.3.6.1.2.1.1.6.0",
+    ];
     same("snmpget", &v1, 3);
     same("snmpget", &[&["-Cf"], &v1[..]].concat(), 1);
     same("snmpget", &["-v1", "-c", "public", "-On", &v4, none], 1);
-    same("snmpgetnext", &["-v1", "-c", "public", "-On", &v4, "2.5", "1.3.6.1.2.1.1.5"], 3);
+    same(
+        "snmpgetnext",
+        &["-v1", "-c", "public", "-On", &v4, "2.5", "1.3.6.1.2.1.1.5"],
+        3,
+    );
 }
 
 #[test]
 fn set_prints_and_does_what_net_snmp_does() {
     let snmpd = Snmpd::start();
     let v4 = snmpd.v4();
-    let (fixed, number, words) =
-        ("1.3.6.1.4.1.9999.1.0", "1.3.6.1.4.1.9999.2.0", "1.3.6.1.4.1.9999.3.0");
+    let (fixed, number, words) = (
+        "1.3.6.1.4.1.9999.1.0",
+        "1.3.6.1.4.1.9999.2.0",
+        "1.3.6.1.4.1.9999.3.0",
+    );
     let rw = ["-v2c", "-c", "private", "-On", &v4];
     let set = |more: &[&str], code| same("snmpset", &[&rw[..], more].concat(), code);
     set(&[number, "i", "7"], 0);
@@ -72,9 +131,21 @@ fn set_prints_and_does_what_net_snmp_does() {
     set(&[number, "i", "8", words, "s", "both"], 0);
     set(&[fixed, "s", "no"], 1);
     set(&[number, "s", "wrong type"], 1);
-    same("snmpset", &["-v2c", "-c", "private", "-On", "-Cq", &v4, number, "i", "9"], 0);
-    same("snmpset", &["-v1", "-c", "private", "-On", &v4, fixed, "s", "no"], 1);
-    let denied = same("snmpset", &["-v2c", "-c", "public", "-On", &v4, number, "i", "1"], 1);
+    same(
+        "snmpset",
+        &["-v2c", "-c", "private", "-On", "-Cq", &v4, number, "i", "9"],
+        0,
+    );
+    same(
+        "snmpset",
+        &["-v1", "-c", "private", "-On", &v4, fixed, "s", "no"],
+        1,
+    );
+    let denied = same(
+        "snmpset",
+        &["-v2c", "-c", "public", "-On", &v4, number, "i", "1"],
+        1,
+    );
     assert!(denied.stderr.contains("noAccess") && denied.stderr.contains("hint: "));
     // What net-snmp reads back is what we wrote, and not what was denied.
     let ours = trunkline(&[&["snmp", "set"], &rw[..], &[number, "i", "42"]].concat());
@@ -96,11 +167,11 @@ fn walks_print_what_net_snmp_prints() {
         for root in [
             vacm,
             "1.3.6.1.4.1.9999",
-            "1.3.6.1.2.1.1.5.0",  // an instance: nothing below it, so it is fetched itself
-            "1.3.6.1.2.1.1.5",    // an object
-            "1.3.6.1.2.1.1.99",   // nothing
+            "1.3.6.1.2.1.1.5.0", // an instance: nothing below it, so it is fetched itself
+            "1.3.6.1.2.1.1.5",   // an object
+            "1.3.6.1.2.1.1.99",  // nothing
             "1.3.6.1.6.3.16.1.5", // ends with the end of the MIB
-            "1.3.6.1.7",          // past the end
+            "1.3.6.1.7",         // past the end
         ] {
             run(tool, &["-v2c"], &[root]);
             run(tool, &["-v2c", "-Cp"], &[root]);
@@ -112,7 +183,11 @@ fn walks_print_what_net_snmp_prints() {
         run("snmpwalk", &["-v1", "-Ci"], &[root]);
     }
     run("snmpwalk", &["-v2c", "-CI"], &["1.3.6.1.2.1.1.5.0"]);
-    run("snmpwalk", &["-v2c", "-CE", "1.3.6.1.4.1.9999.2.0"], &["1.3.6.1.4.1.9999"]);
+    run(
+        "snmpwalk",
+        &["-v2c", "-CE", "1.3.6.1.4.1.9999.2.0"],
+        &["1.3.6.1.4.1.9999"],
+    );
     run("snmpbulkwalk", &["-v2c", "-Cr3"], &[vacm]);
     run("snmpbulkwalk", &["-v2c", "-Cr60"], &[vacm]);
     run("snmpbulkwalk", &["-v2c", "-Cn1", "-Cr60"], &[vacm]);
@@ -123,10 +198,16 @@ fn a_timed_walk_shows_its_times() {
     let snmpd = Snmpd::start();
     let v4 = snmpd.v4();
     let ours = trunkline(&["snmp", "walk", "-Ct", "-CT", &v4, "1.3.6.1.4.1.9999"]);
-    assert!(ours.stderr.starts_with("Total traversal time = 0."), "{ours:?}");
+    assert!(
+        ours.stderr.starts_with("Total traversal time = 0."),
+        "{ours:?}"
+    );
     for line in ours.stdout.lines() {
         let (seconds, row) = line.split_once(" s: ").unwrap();
-        assert!(seconds.parse::<f64>().unwrap() < 5.0 && row.starts_with(".1.3.6"), "{line}");
+        assert!(
+            seconds.parse::<f64>().unwrap() < 5.0 && row.starts_with(".1.3.6"),
+            "{line}"
+        );
     }
 }
 
@@ -141,7 +222,10 @@ fn by_oid(text: &str) -> BTreeMap<Vec<u32>, String> {
     }
     let key = |row: &String| -> Vec<u32> {
         let oid = row.split(' ').next().unwrap();
-        oid[1..].split('.').map(|arc| arc.parse().unwrap()).collect()
+        oid[1..]
+            .split('.')
+            .map(|arc| arc.parse().unwrap())
+            .collect()
     };
     rows.iter().map(|row| (key(row), row.clone())).collect()
 }
@@ -161,8 +245,16 @@ fn the_whole_tree_is_walked_row_by_row_as_net_snmp_walks_it() {
         .iter()
         .filter(|(oid, row)| after.get(*oid) == Some(row))
         .collect();
-    assert!(stable.len() > 500 && stable.len() * 10 > before.len() * 8, "{}", stable.len());
-    for (what, ran) in [("bulkwalk", ours), ("walk", stepped), ("bulkwalk 1", other_roots)] {
+    assert!(
+        stable.len() > 500 && stable.len() * 10 > before.len() * 8,
+        "{}",
+        stable.len()
+    );
+    for (what, ran) in [
+        ("bulkwalk", ours),
+        ("walk", stepped),
+        ("bulkwalk 1", other_roots),
+    ] {
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{what}");
         let rows = by_oid(&ran.stdout);
         for (oid, row) in &stable {

@@ -41,6 +41,8 @@ pub(crate) fn trunkline(words: &[&str]) -> Ran {
 /// Runs one of net-snmp's tools, without MIBs and without anybody's configuration.
 pub(crate) fn net_snmp(tool: &str, words: &[&str]) -> Ran {
     let nowhere = TempDir::new("net-snmp");
+    // The tools say so on stderr when they have to make it themselves.
+    std::fs::create_dir(nowhere.0.join("cert_indexes")).unwrap();
     let mut command = Command::new(tool);
     command.args(words).stdin(Stdio::null());
     command.env("MIBS", "").env("HOME", &nowhere.0);
@@ -158,9 +160,21 @@ fn spawn_snmpd(dir: &Path) -> Child {
     for place in places {
         let mut command = Command::new(place);
         command.current_dir(dir).env("SNMP_PERSISTENT_DIR", dir);
-        command.args(["-f", "-Lf", "snmpd.log", "-C", "-c", "snmpd.conf", "-p", "snmpd.pid"]);
+        command.args([
+            "-f",
+            "-Lf",
+            "snmpd.log",
+            "-C",
+            "-c",
+            "snmpd.conf",
+            "-p",
+            "snmpd.pid",
+        ]);
         command.args(["-I", "-smux", "-m", ""]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         match command.spawn() {
             Ok(child) => return child,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -187,9 +201,21 @@ fn answers(port: u16) -> bool {
     let up_time: OidBuf = "1.3.6.1.2.1.1.3.0".parse().unwrap();
     let row = [(up_time.as_oid(), Value::Null)];
     let mut slot = [0; 1472];
-    let at = encode(&mut slot, Version::V2c, b"public", PduKind::Get, 7, 0, 0, row).unwrap();
+    let at = encode(
+        &mut slot,
+        Version::V2c,
+        b"public",
+        PduKind::Get,
+        7,
+        0,
+        0,
+        row,
+    )
+    .unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
     socket.send_to(&slot[at], ("127.0.0.1", port)).unwrap();
     let mut reply = [0; 1472];
     match socket.recv(&mut reply) {

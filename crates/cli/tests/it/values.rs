@@ -94,8 +94,15 @@ fn every_value_under_every_flag_is_as_net_snmp_prints_it() {
             let ours = trunkline(&[&["snmp", verb], &words[..]].concat());
             assert_eq!(ours.stdout, theirs.stdout, "{tool} {flag}");
             assert_eq!(ours.stderr, theirs.stderr, "{tool} {flag}");
-            assert_eq!((theirs.code, ours.code), (Some(0), Some(0)), "{tool} {flag}");
-            assert!(theirs.stdout.lines().count() > values().len(), "{tool} {flag}");
+            assert_eq!(
+                (theirs.code, ours.code),
+                (Some(0), Some(0)),
+                "{tool} {flag}"
+            );
+            assert!(
+                theirs.stdout.lines().count() > values().len(),
+                "{tool} {flag}"
+            );
         }
     }
 }
@@ -137,7 +144,11 @@ fn every_error_status_has_net_snmps_words() {
             );
             let added = &ours.stderr[theirs.stderr.len()..];
             assert!(added.is_empty() || added.starts_with("hint: "), "{added}");
-            assert_eq!((ours.stdout.as_str(), ours.code), ("", Some(1)), "{tool} {status}");
+            assert_eq!(
+                (ours.stdout.as_str(), ours.code),
+                ("", Some(1)),
+                "{tool} {status}"
+            );
         }
     }
 }

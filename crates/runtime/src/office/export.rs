@@ -11,95 +11,41 @@ impl Office {
     /// Adds `trunkline_letters_*`.
     pub fn export(&self, out: &mut Exposition) {
         self.export_present(out);
+        self.export_refused(out);
         let OfficeCounts {
             letters,
             log,
             unwritten,
         } = self.counts();
         let counters = [
-            ("added", "Letters put into the box.", letters.added),
-            (
-                "restored",
-                "Letters that the log held at the start.",
-                letters.restored,
-            ),
-            (
-                "redriven",
-                "Letters sent again and acknowledged.",
-                letters.redriven,
-            ),
-            (
-                "discarded",
-                "Letters thrown away by a person.",
-                letters.discarded,
-            ),
-            (
-                "expired",
-                "Letters thrown away for their age.",
-                letters.expired,
-            ),
-            (
-                "displaced",
-                "Letters thrown away to make room.",
-                letters.displaced,
-            ),
-            (
-                "redrives_failed",
-                "Letters sent again in vain.",
-                letters.redrives_failed,
-            ),
-            (
-                "unwritten",
-                "Changes of letters that the disk refused.",
-                unwritten,
-            ),
-            (
-                "log_records",
-                "Records of the letter log that are on disk.",
-                log.appended,
-            ),
-            (
-                "log_failures",
-                "Records of the letter log that were refused.",
-                log.failed,
-            ),
-            ("log_syncs", "Syncs of the letter log.", log.batches),
+            ("added", letters.added, "put into the box"),
+            ("restored", letters.restored, "read at the start"),
+            ("redriven", letters.redriven, "sent again and acknowledged"),
+            ("discarded", letters.discarded, "thrown away by a person"),
+            ("expired", letters.expired, "thrown away for their age"),
+            ("displaced", letters.displaced, "thrown away to make room"),
+            ("redrives_failed", letters.redrives_failed, "sent in vain"),
+            ("unwritten", unwritten, "changed, but not on disk"),
+            ("log_records", log.appended, "or changes of them, on disk"),
+            ("log_failures", log.failed, "or changes of them, refused"),
         ];
-        for (noun, help, value) in counters {
-            let name = format!("trunkline_letters_{noun}");
-            out.family(&name, help, Kind::Counter, Unit::None)
+        for (noun, value, what) in counters {
+            let (name, help) = (name(noun), format!("Letters {what}."));
+            out.family(&name, &help, Kind::Counter, Unit::None)
                 .sample(&[], value);
         }
-        let help = "Letters that were refused and are lost.";
-        let mut refused = out.family("trunkline_letters_refused", help, Kind::Counter, Unit::None);
-        for (why, n) in lock(&self.refused).iter() {
-            refused.sample(&[("reason", why)], *n);
-        }
-        let gauges = [
-            (
-                "bytes",
-                "Memory of the letters in the box.",
-                Unit::Bytes,
-                letters.bytes,
-            ),
-            (
-                "log_bytes",
-                "Size of the letter log on disk.",
-                Unit::Bytes,
-                log.bytes,
-            ),
-            (
-                "log_segments",
-                "Files of the letter log.",
-                Unit::None,
-                log.segments,
-            ),
-        ];
-        for (noun, help, unit, value) in gauges {
-            let name = format!("trunkline_letters_{noun}");
-            out.family(&name, help, Kind::Gauge, unit)
-                .sample(&[], value);
-        }
+        let help = "Syncs of the letter log.";
+        out.family(&name("log_syncs"), help, Kind::Counter, Unit::None)
+            .sample(&[], log.batches);
+        let help = "Memory of the letters in the box.";
+        out.family(&name("bytes"), help, Kind::Gauge, Unit::Bytes)
+            .sample(&[], letters.bytes);
+        let help = "Size of the letter log on disk.";
+        out.family(&name("log_bytes"), help, Kind::Gauge, Unit::Bytes)
+            .sample(&[], log.bytes);
+        let help = "Files of the letter log.";
+        out.family(&name("log_segments"), help, Kind::Gauge, Unit::None)
+            .sample(&[], log.segments);
     }
 
     fn export_present(&self, out: &mut Exposition) {
@@ -113,10 +59,23 @@ impl Office {
             }
         }
         let help = "Letters in the box by what may be done with them.";
-        let mut family = out.family("trunkline_letters_present", help, Kind::Gauge, Unit::None);
+        let mut family = out.family(&name("present"), help, Kind::Gauge, Unit::None);
         for ((system, state), n) in present {
             let (kind, name) = system.split_once('.').unwrap_or((&system, ""));
-            family.sample(&[("system", kind), ("name", name), ("state", state)], n);
+            let labels = [("system", kind), ("name", name), ("state", state)];
+            family.sample(&labels, n);
         }
     }
+
+    fn export_refused(&self, out: &mut Exposition) {
+        let help = "Letters that were refused and are lost.";
+        let mut family = out.family(&name("refused"), help, Kind::Counter, Unit::None);
+        for (why, n) in lock(&self.refused).iter() {
+            family.sample(&[("reason", why)], *n);
+        }
+    }
+}
+
+fn name(noun: &str) -> String {
+    format!("trunkline_letters_{noun}")
 }

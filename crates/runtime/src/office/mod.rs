@@ -105,7 +105,8 @@ enum BuryError {
 
 impl Office {
     /// Opens the office in `dir`, which is made when it is missing, and reads its letters. Nobody
-    /// else may have it open: `dir` lies in a locked state directory.
+    /// else may have it open: `dir` lies in a locked state directory. It reads files, and may do so
+    /// in a task: it happens once, at start.
     ///
     /// # Errors
     /// A bound makes no sense, or the file system says no.
@@ -156,8 +157,7 @@ impl Office {
             refused: Mutex::default(),
             unwritten: AtomicU64::new(0),
         };
-        office.write_gone(&displaced);
-        office.expire();
+        office.settle_in(dir, &displaced)?;
         Ok((Arc::new(office), recovery))
     }
 
@@ -214,6 +214,27 @@ impl Office {
             log: self.log.counts(),
             unwritten: self.unwritten.load(Ordering::Relaxed),
         }
+    }
+
+    /// Writes what a restart changed. It waits for the disk on a thread of its own, because an
+    /// office may be opened by a task, which must not wait.
+    fn settle_in(&self, dir: &Path, displaced: &[Change]) -> Result<(), OpenLogError> {
+        let work = || {
+            self.write_gone(displaced);
+            self.expire();
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("letters-open".to_owned());
+            match thread.spawn_scoped(scope, work) {
+                // A panic there is a defect that the log names; the letters are read.
+                Ok(thread) => drop(thread.join()),
+                Err(source) => {
+                    let path = dir.to_owned();
+                    return Err(OpenLogError { path, source });
+                }
+            }
+            Ok(())
+        })
     }
 
     fn try_bury(&self, draft: Draft) -> Result<(), BuryError> {

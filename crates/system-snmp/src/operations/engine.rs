@@ -129,14 +129,9 @@ struct RouterOrder {
     strategy: Option<String>,
 }
 
-/// One balance sheet.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Sheet {
-    /// Every line.
-    lines: BTreeMap<String, u64>,
-    /// What it is off by; anything but 0 is a defect.
-    imbalance: i64,
-}
+/// One balance sheet: every line by its name, and `imbalance`, what it is off by; anything but 0
+/// there is a defect.
+type Sheet = BTreeMap<&'static str, i128>;
 
 /// All books of the system.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -403,14 +398,8 @@ fn books(system: &System) -> Books {
 }
 
 fn sheet(balance: &Balance) -> Sheet {
-    let lines = balance
-        .fields()
-        .into_iter()
-        .map(|(name, n)| (name.to_owned(), n));
-    Sheet {
-        lines: lines.collect(),
-        imbalance: balance.imbalance(),
-    }
+    let lines = balance.fields().into_iter().map(|(name, n)| (name, i128::from(n)));
+    lines.chain([("imbalance", i128::from(balance.imbalance()))]).collect()
 }
 
 fn router(system: &System) -> Arc<Router> {
