@@ -225,7 +225,11 @@ impl ControlClient {
     ) -> Result<T, CallError> {
         let patience = Patience::new(Some(patience));
         let mut connection = self.connection().await?;
-        connection.send(&request, &patience).await?;
+        if let Err(error) = connection.send(&request, &patience).await {
+            // Whoever is turned away is told why before the connection is closed to him.
+            let said = connection.receive(&patience).await;
+            return Err(said.err().filter(is_remote).unwrap_or(error));
+        }
         match connection.receive(&patience).await? {
             Said::Result(value) => {
                 let value = T::deserialize(value).map_err(|error| connection.lost(error))?;
@@ -421,6 +425,10 @@ fn request(
         input,
         deadline_ms: deadline,
     }
+}
+
+fn is_remote(error: &CallError) -> bool {
+    matches!(error, CallError::Remote(_))
 }
 
 /// A value that is there, though it may be null.

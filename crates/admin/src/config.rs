@@ -124,7 +124,7 @@ pub(crate) fn fit_token(token: &str) -> Result<(), &'static str> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use trunkline_config::Problems;
+    use trunkline_config::{LoadOptions, Problems, Root, audit, load};
 
     use super::*;
 
@@ -182,6 +182,36 @@ mod tests {
             assert_eq!(codes_of(&text), wanted, "{token}");
         }
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[derive(Default, Deserialize, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct Whole {
+        /// The doors.
+        admin: AdminConfig,
+    }
+
+    impl Check for Whole {
+        fn check(&self, at: &mut At<'_>) {
+            self.admin.check(&mut at.key("admin"));
+        }
+    }
+
+    impl Root for Whole {}
+
+    #[test]
+    fn every_key_is_described_and_found_in_the_file() {
+        assert_eq!(audit::<Whole>(), Vec::<String>::new());
+        let text = "[admin]\nlisten = ['127.0.0.1:1', '10.0.0.1:1']\nhosts = ['a']\n";
+        let problems = load::<Whole>(&LoadOptions::from_text("t.toml", text)).unwrap_err();
+        let one = &problems.diagnostics()[0];
+        assert_eq!(
+            (one.key.as_str(), one.line, one.code),
+            ("admin.listen.1", 2, codes::OPEN_BIND)
+        );
+        let text = "[admin]\nlisten = []\nsocket = '/run/x'\nsocket_group = 'ops'\n";
+        let loaded = load::<Whole>(&LoadOptions::from_text("t.toml", text)).unwrap();
+        assert!(loaded.config.admin.listen.is_empty());
     }
 
     #[test]

@@ -93,7 +93,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(256)
+        })]
         #[test]
         fn every_string_reads_back_and_is_plain(text in "\\PC*|(?s).*") {
             let bytes = line(&text, usize::MAX).unwrap();

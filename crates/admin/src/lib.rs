@@ -14,6 +14,7 @@ mod explain;
 mod http;
 mod json;
 mod limits;
+mod pace;
 mod server;
 mod socket;
 

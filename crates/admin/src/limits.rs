@@ -27,7 +27,7 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a reader may take none of what is written to him.
     pub stall: Duration,
-    /// How long a long HTTP answer may take to be read as a whole; streams may take for ever.
+    /// How long one answer, or one item of a stream, may take to be read as a whole.
     pub answer: Duration,
     /// Scrapes of the metrics at once.
     pub scrapes: usize,

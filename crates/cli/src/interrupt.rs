@@ -59,7 +59,6 @@ impl Interrupt {
                 continue;
             }
             if self.is_told() {
-                #[expect(clippy::exit, reason = "the second interrupt waits for nobody")]
                 std::process::exit(INTERRUPTED_TWICE);
             }
             let (told, changed) = &*self.told;

@@ -37,7 +37,10 @@ pub use job::{Ask, Exchange, JobOptions};
 pub use machine::ShardMachine;
 pub use operator::OperatorState;
 pub use poller::{PolledTarget, Poller, PollerFigures, PollerStats, Record, RunOutcome, Schedule};
-pub use results::{JsonLines, Results, Samples, Sink, SinkError, SinkView, Undertaker, value_json};
+pub use results::{
+    JsonLines, Results, Samples, Sink, SinkError, SinkView, Undertaker, decode_record,
+    encode_record, redriver, undertaker, value_json,
+};
 pub use rtt::{RttEstimate, TimeoutPolicy};
 pub use shard::{
     BadDatagram, BatchPolicy, BreakerEvent, Egress, EngineSockets, Shard, ShardFigures, ShardSetup,

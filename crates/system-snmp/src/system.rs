@@ -183,7 +183,7 @@ impl System {
     }
 
     /// The sinks.
-    pub fn results(&self) -> &Results {
+    pub fn results(&self) -> &Arc<Results> {
         &self.results
     }
 

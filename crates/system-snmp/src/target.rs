@@ -190,6 +190,8 @@ pub(crate) struct Target {
     pub(crate) learned_source: Option<SocketAddr>,
     pub(crate) stranger: Option<SocketAddr>,
     pub(crate) sent: Vec<u32>,
+    /// Requests in no queue and not on the wire: in backoff, or waiting for their reader.
+    aside: Vec<u32>,
     pub(crate) bulk: BulkMemory,
     pub(crate) drained: bool,
     pub(crate) place: Place,
@@ -256,6 +258,7 @@ impl Target {
             learned_source: None,
             stranger: None,
             sent: Vec::new(),
+            aside: Vec::new(),
             bulk: BulkMemory::default(),
             drained: false,
             place: Place::Idle,
@@ -283,6 +286,26 @@ impl Target {
         let id = self.queue.iter_mut().find_map(VecDeque::pop_front)?;
         self.queued -= 1;
         Some(id)
+    }
+
+    pub(crate) fn set_aside(&mut self, id: u32) {
+        self.aside.push(id);
+    }
+
+    pub(crate) fn forget_aside(&mut self, id: u32) {
+        if let Some(at) = self.aside.iter().position(|aside| *aside == id) {
+            self.aside.swap_remove(at);
+        }
+    }
+
+    /// Every request of its, wherever it is; none is left.
+    pub(crate) fn take_all(&mut self) -> Vec<u32> {
+        let mut all = std::mem::take(&mut self.sent);
+        all.append(&mut self.aside);
+        while let Some(id) = self.dequeue() {
+            all.push(id);
+        }
+        all
     }
 
     pub(crate) fn forget_sent(&mut self, id: u32) {

@@ -37,10 +37,7 @@ impl<'s> Keys<'s> {
     fn table(&self, node: &'s Value, path: &[&str], about: &str, page: &mut String) {
         let node = self.resolved(node);
         let Some(properties) = node["properties"].as_object() else {
-            if let Some(named) = node
-                .get("additionalProperties")
-                .filter(|one| one.is_object())
-            {
+            if let Some(named) = named(node) {
                 self.below("NAME", named, path, about, page);
             }
             return;
@@ -109,8 +106,7 @@ impl<'s> Keys<'s> {
 
     fn is_table(&self, value: &'s Value) -> bool {
         let node = self.resolved(value);
-        let below = |name| node.get(name).is_some_and(Value::is_object);
-        below("properties") || below("additionalProperties")
+        node.get("properties").is_some_and(Value::is_object) || named(node).is_some()
     }
 
     /// Follows references, and "this or nothing" to this.
@@ -130,6 +126,12 @@ impl<'s> Keys<'s> {
         }
         node
     }
+}
+
+/// What stands under a name of the operator's choice.
+fn named(node: &Value) -> Option<&Value> {
+    let patterns = node.get("patternProperties").and_then(Value::as_object);
+    patterns.and_then(|patterns| patterns.values().next())
 }
 
 /// The words of a choice.
@@ -194,7 +196,8 @@ mod tests {
 
     const SCHEMA: &str = r##"{
         "properties": {
-            "snmp": { "type": "object", "additionalProperties": { "$ref": "#/$defs/Snmp" } },
+            "snmp": { "type": "object", "additionalProperties": false,
+                "patternProperties": { "^[a-z]$": { "$ref": "#/$defs/Snmp" } } },
             "log": { "description": "The log.", "$ref": "#/$defs/Log" }
         },
         "$defs": {

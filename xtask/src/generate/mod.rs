@@ -1,7 +1,7 @@
 //! `cargo xtask generate`: the reference pages that the program writes about itself.
 //!
 //! What can be asked of the program is not written by hand a second time: configuration keys from
-//! the schema, error codes from `explain`, commands from `--help`. `--check` compares without
+//! the schema, error codes from `explain`, commands from `--help`, topics from `help`. `--check` compares without
 //! writing, so a page cannot drift from the code. The debug binary that the tests built is used.
 
 mod commands;
@@ -46,6 +46,18 @@ const PAGES: &[Page] = &[
         path: "docs/reference/cli.md",
         write: commands::page,
     },
+    Page {
+        path: "docs/reference/exit-codes.md",
+        write: |program| topic(program, "Exit codes", "exit-codes"),
+    },
+    Page {
+        path: "docs/reference/environment.md",
+        write: |program| topic(program, "Environment variables", "environment"),
+    },
+    Page {
+        path: "docs/reference/output.md",
+        write: |program| topic(program, "Output", "output"),
+    },
 ];
 
 /// Writes or compares every page.
@@ -71,6 +83,16 @@ pub(crate) fn run(mode: Mode) -> Outcome {
         "{}: not what the program says; run `cargo xtask generate` and read the difference",
         drifted.join(", ")
     )))
+}
+
+/// A page that is one of the help's topics.
+fn topic(program: &Program, title: &str, topic: &str) -> Outcome<String> {
+    let text = program.ask(&["help", topic])?;
+    let note = "<!-- Written by `cargo xtask generate`; change the help in the code instead. -->";
+    Ok(format!(
+        "# {title}\n\n{note}\n\n```text\n{}\n```\n",
+        text.trim_end()
+    ))
 }
 
 fn write(path: &Path, text: &str) -> Outcome {

@@ -106,13 +106,25 @@ fn print(options: &Options, lines: &[Line]) {
         return;
     }
     println!("{}\n", machine());
-    let head = ["part", "what", "figure", "held against the target", "min..max", "target", "holds"];
+    let head = [
+        "part",
+        "what",
+        "figure",
+        "held against the target",
+        "min..max",
+        "target",
+        "holds",
+    ];
     let cells: Vec<Vec<String>> = lines.iter().map(cells_of).collect();
     println!("{}", table(&head, &cells));
 }
 
 fn cells_of(line: &Line) -> Vec<String> {
-    let mut cells = vec![line.group.to_owned(), line.name.clone(), line.figure.clone()];
+    let mut cells = vec![
+        line.group.to_owned(),
+        line.name.clone(),
+        line.figure.clone(),
+    ];
     let Some(held) = &line.held else {
         cells.resize(7, String::new());
         return cells;

@@ -36,7 +36,13 @@ pub(crate) fn lines(tools: &Tools, quick: bool) -> Result<Vec<Line>, String> {
     let resident = format!("peak {peak:.0} MB after {seconds} s");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(vec![
-        line("100,000 targets polled every 60 s, resident", resident, now, " MB", 150.0),
+        line(
+            "100,000 targets polled every 60 s, resident",
+            resident,
+            now,
+            " MB",
+            150.0,
+        ),
         line(
             "file descriptors of that daemon",
             format!("{cores} cores"),

@@ -14,9 +14,7 @@ use trunkline_system_snmp::{
     Ask, Client, Completion, Egress, EngineSockets, Exchange, Inbox, JobOptions, Priority, Request,
     ShardMachine, ShardSetup, SourcePolicy, TargetId, TargetPolicy, TargetSpec,
 };
-use trunkline_wire_snmp::{
-    Oid, OidBuf, PduKind, Value, Version, decode, encode, encode_varbinds,
-};
+use trunkline_wire_snmp::{Oid, OidBuf, PduKind, Value, Version, decode, encode, encode_varbinds};
 
 use crate::{Held, Line, Target, amount};
 
@@ -24,7 +22,9 @@ use crate::{Held, Line, Target, amount};
 pub(crate) fn decoder(quick: bool) -> Line {
     let page = page();
     let (rounds, times) = if quick { (3, 20_000) } else { (15, 100_000) };
-    let figures: Vec<f64> = (0..rounds).map(|_| varbinds_per_second(&page, times)).collect();
+    let figures: Vec<f64> = (0..rounds)
+        .map(|_| varbinds_per_second(&page, times))
+        .collect();
     let spread = Spread::of(figures).unwrap_or_default();
     Line {
         group: "decoder",
@@ -72,10 +72,21 @@ fn page() -> Vec<u8> {
         .iter()
         .flat_map(|(column, value)| (1001..1007).map(|n| (name(*column, n), value.clone())))
         .collect();
-    let varbinds = rows.iter().map(|(oid, value)| (oid.as_oid(), value.clone()));
+    let varbinds = rows
+        .iter()
+        .map(|(oid, value)| (oid.as_oid(), value.clone()));
     let mut slot = [0; 1472];
     let kind = PduKind::Response;
-    match encode(&mut slot, Version::V2c, b"public", kind, 1_234_567, 0, 0, varbinds) {
+    match encode(
+        &mut slot,
+        Version::V2c,
+        b"public",
+        kind,
+        1_234_567,
+        0,
+        0,
+        varbinds,
+    ) {
         Ok(range) => slot[range].to_vec(),
         Err(_) => Vec::new(),
     }
@@ -88,7 +99,9 @@ const BATCH: u32 = 64;
 pub(crate) fn submit(plan: Plan) -> Line {
     let bench = Submit::new();
     let run = |bench: &mut Submit| bench.run();
-    let case = Case::of("submit", "one request of a batch of 64").per(BATCH).target(45.0);
+    let case = Case::of("submit", "one request of a batch of 64")
+        .per(BATCH)
+        .target(45.0);
     let case = case.blocks(1, bench, |bench| bench.settle(), run);
     let row = rows_of(vec![case], plan).remove(0);
     Line {
@@ -136,6 +149,7 @@ impl Submit {
                 sockets: vec![sockets],
             }],
             budget: Default::default(),
+            batch: Default::default(),
             stats: Arc::default(),
         };
         let machine = client.machine(setup, Time::ZERO);

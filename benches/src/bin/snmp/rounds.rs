@@ -5,6 +5,7 @@
 //! agents over one connection each, with as many goroutines as serve it best.
 
 use benches::measure::Spread;
+use serde_json::Value;
 
 use crate::tools::{Tools, number};
 use crate::{Held, Line, Target, amount};
@@ -38,7 +39,10 @@ pub(crate) fn lines(tools: &Tools, quick: bool) -> Result<Vec<Line>, String> {
         let mean = number(&sizes, bytes) / number(&sizes, count);
         mean.round() as u64
     };
-    let (asked, answered) = (each("sent_bytes", "sent"), each("received_bytes", "requests"));
+    let (asked, answered) = (
+        each("sent_bytes", "sent"),
+        each("received_bytes", "requests"),
+    );
     let _echo = tools.echo(RAW_PORT, answered)?;
     let mut found = Found::default();
     for _ in 0..rounds {
@@ -50,31 +54,58 @@ pub(crate) fn lines(tools: &Tools, quick: bool) -> Result<Vec<Line>, String> {
 fn get_arguments(lasting: &str) -> [&str; 10] {
     let in_flight = ["--in-flight", WINDOW];
     let [a, b] = in_flight;
-    ["--targets", TARGETS, "--port", PORT, "--mode", "get", a, b, "--for", lasting]
+    [
+        "--targets",
+        TARGETS,
+        "--port",
+        PORT,
+        "--mode",
+        "get",
+        a,
+        b,
+        "--for",
+        lasting,
+    ]
 }
 
 impl Found {
     fn round(&mut self, tools: &Tools, seconds: &str, asked: u64) -> Result<(), String> {
         let lasting = format!("{seconds}s");
-        let per_cpu = |figures, key| number(figures, key) / number(figures, "cpu_seconds");
+        let per_cpu =
+            |figures: &Value, key: &str| number(figures, key) / number(figures, "cpu_seconds");
         let bytes = asked.to_string();
         let raw = tools.raw(&[FIRST, AGENTS, RAW_PORT, &bytes, WINDOW, BATCH, seconds])?;
         self.raw.push(per_cpu(&raw, "exchanges"));
         let get = tools.bench(&get_arguments(&lasting))?;
         refuse_errors(&get)?;
         self.get.push(per_cpu(&get, "requests"));
-        let go = ["-goroutines", GOROUTINES, "-max-repetitions", REPETITIONS, "-for", &lasting];
+        let go = [
+            "-goroutines",
+            GOROUTINES,
+            "-max-repetitions",
+            REPETITIONS,
+            "-for",
+            &lasting,
+        ];
         if tools.has_gosnmp() {
             self.go_get.push(per_cpu(&tools.gosnmp(&go)?, "requests"));
         }
         let mut walk = vec!["--targets", TARGETS, "--port", PORT, "--mode", "walk"];
-        walk.extend(["--max-repetitions", REPETITIONS, "--in-flight", WINDOW, "--for", &lasting]);
+        walk.extend([
+            "--max-repetitions",
+            REPETITIONS,
+            "--in-flight",
+            WINDOW,
+            "--for",
+            &lasting,
+        ]);
         let walk = tools.bench(&walk)?;
         refuse_errors(&walk)?;
         self.walk.push(per_cpu(&walk, "varbinds"));
         if tools.has_gosnmp() {
             let walk = [&go[..], &["-mode", "walk", "-oids", TABLES]].concat();
-            self.go_walk.push(per_cpu(&tools.gosnmp(&walk)?, "varbinds"));
+            self.go_walk
+                .push(per_cpu(&tools.gosnmp(&walk)?, "varbinds"));
         }
         Ok(())
     }
@@ -90,14 +121,23 @@ impl Found {
             let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs);
             let spread = Spread::of(ratios.collect())?;
             let (unit, target) = ("×", Target::AtLeast(least));
-            Some(Held { spread, unit, target })
+            Some(Held {
+                spread,
+                unit,
+                target,
+            })
         };
         let gets = "GETs/CPU-s";
         let cores = if pinned { "cores pinned" } else { "NOT pinned" };
         let raw = format!("bare sendmmsg/recvmmsg echo ({rounds} rounds, {cores})");
         let mut lines = vec![
             line(&raw, &self.raw, "exchanges/CPU-s", None),
-            line("trunkline GET / bare echo", &self.get, gets, ratio(&self.get, &self.raw, 0.6)),
+            line(
+                "trunkline GET / bare echo",
+                &self.get,
+                gets,
+                ratio(&self.get, &self.raw, 0.6),
+            ),
         ];
         if !self.go_get.is_empty() {
             let (get, walk) = (ratio(&self.get, &self.go_get, 3.0), &self.walk);
@@ -106,7 +146,12 @@ impl Found {
             let unit = "varbinds/CPU-s";
             lines.push(line("gosnmp BulkWalkAll", &self.go_walk, unit, None));
             let held = ratio(walk, &self.go_walk, 5.0);
-            lines.push(line("trunkline walk / gosnmp BulkWalkAll", walk, unit, held));
+            lines.push(line(
+                "trunkline walk / gosnmp BulkWalkAll",
+                walk,
+                unit,
+                held,
+            ));
         } else {
             lines.push(line("trunkline walk", &self.walk, "varbinds/CPU-s", None));
         }
@@ -115,7 +160,7 @@ impl Found {
 }
 
 /// Figures of a run in which something went wrong would be of something else.
-fn refuse_errors(figures: &serde_json::Value) -> Result<(), String> {
+fn refuse_errors(figures: &Value) -> Result<(), String> {
     let (errors, lost) = (number(figures, "errors"), number(figures, "timeouts"));
     if errors + lost > number(figures, "requests") / 1000.0 {
         return Err(format!("the run had {errors} errors and {lost} timeouts"));

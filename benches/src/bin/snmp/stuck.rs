@@ -15,7 +15,7 @@ const STUCK: &str = "127.2.0.1:16201";
 const RATE: &str = "20000";
 
 pub(crate) fn lines(tools: &Tools, quick: bool) -> Result<Vec<Line>, String> {
-    let (pairs, lasting) = if quick { (3, "1s") } else { (15, "2s") };
+    let (pairs, lasting) = if quick { (3, "2s") } else { (15, "3s") };
     let _agents = tools.simulate(&["--agents", TARGETS])?;
     let _stuck = tools.simulate(&["--agents", STUCK, "--faults", "dead=100%"])?;
     let healthy = ["--targets", TARGETS, "--rate", RATE, "--for", lasting];
@@ -50,5 +50,8 @@ pub(crate) fn lines(tools: &Tools, quick: bool) -> Result<Vec<Line>, String> {
             target: Target::AtMost(most),
         }),
     };
-    Ok(vec![line("p50", p50, alone50, 1.05), line("p99", p99, alone99, 1.25)])
+    Ok(vec![
+        line("p50", p50, alone50, 1.05),
+        line("p99", p99, alone99, 1.25),
+    ])
 }

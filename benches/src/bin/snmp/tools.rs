@@ -67,13 +67,14 @@ impl Tools {
         let mut compile = Command::new("go");
         compile.envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")]);
         compile.env("GOCACHE", tools.directory.join("go-cache"));
-        compile.args(["build", "-o"]).arg(&gosnmp).arg(peers().join("gosnmp/load.go"));
+        compile
+            .args(["build", "-o"])
+            .arg(&gosnmp)
+            .arg(peers().join("gosnmp/load.go"));
         if works(&mut compile) {
             tools.gosnmp = Some(gosnmp);
         } else {
-            eprintln!(
-                "gosnmp is left out: install golang-go and golang-github-gosnmp-gosnmp-dev"
-            );
+            eprintln!("gosnmp is left out: install golang-go and golang-github-gosnmp-gosnmp-dev");
         }
         Ok(tools)
     }
@@ -95,9 +96,15 @@ impl Tools {
         let mut running = Running(command.spawn().map_err(|error| error.to_string())?);
         let mut line = String::new();
         if let Some(talk) = running.0.stderr.take() {
-            BufReader::new(talk).read_line(&mut line).map_err(|error| error.to_string())?;
+            BufReader::new(talk)
+                .read_line(&mut line)
+                .map_err(|error| error.to_string())?;
         }
-        if line.contains(" agents on ") { Ok(running) } else { Err(line) }
+        if line.contains(" agents on ") {
+            Ok(running)
+        } else {
+            Err(line)
+        }
     }
 
     /// Starts the bare echo.
@@ -112,7 +119,9 @@ impl Tools {
     /// Runs `trunkline bench snmp` and reads its figures.
     pub(crate) fn bench(&self, arguments: &[&str]) -> Result<Value, String> {
         let mut command = self.on(CLIENT_CORE, &self.trunkline);
-        command.args(["bench", "snmp", "-o", "json"]).args(arguments);
+        command
+            .args(["bench", "snmp", "-o", "json"])
+            .args(arguments);
         figures(&mut command)
     }
 
@@ -134,7 +143,10 @@ impl Tools {
         let mut command = Command::new(&self.trunkline);
         command.arg("run").arg("--config").arg(config);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().map(Running).map_err(|error| error.to_string())
+        command
+            .spawn()
+            .map(Running)
+            .map_err(|error| error.to_string())
     }
 
     fn on(&self, core: &str, program: &Path) -> Command {
@@ -153,7 +165,9 @@ pub(crate) fn number(figures: &Value, key: &str) -> f64 {
 }
 
 fn figures(command: &mut Command) -> Result<Value, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     let talk = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).map_err(|error| format!("{command:?}: {error} {talk}"))
 }
@@ -173,11 +187,23 @@ fn peers() -> PathBuf {
 /// Builds the product in release and returns the path of its binary.
 fn build_trunkline() -> Result<PathBuf, String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--release", "-p", "trunkline", "--message-format=json"]);
+    command.args([
+        "build",
+        "--release",
+        "-p",
+        "trunkline",
+        "--message-format=json",
+    ]);
     command.current_dir(root()).stderr(Stdio::inherit());
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let built = messages.filter_map(|message| Some(message.get("executable")?.as_str()?.to_owned()));
-    built.last().map(PathBuf::from).ok_or_else(|| "trunkline does not build".to_owned())
+    let messages = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let built =
+        messages.filter_map(|message| Some(message.get("executable")?.as_str()?.to_owned()));
+    built
+        .last()
+        .map(PathBuf::from)
+        .ok_or_else(|| "trunkline does not build".to_owned())
 }

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
@@ -89,7 +89,7 @@ impl Listener for DoorListener {
 #[derive(Clone)]
 pub(crate) struct Link {
     shared: Arc<Shared>,
-    phase: Arc<Mutex<Phase>>,
+    state: Arc<Mutex<State>>,
     local: SocketAddr,
 }
 
@@ -101,9 +101,9 @@ impl Link {
 
     /// A request has arrived.
     pub(crate) fn begin(&self) -> Busy {
-        *lock(&self.phase) = Phase::Busy;
+        lock(&self.state).phase = Phase::Busy;
         Busy {
-            phase: Arc::clone(&self.phase),
+            state: Arc::clone(&self.state),
         }
     }
 
@@ -120,13 +120,27 @@ impl Connected<IncomingStream<'_, DoorListener>> for Link {
 
 /// Held while a request is answered; then the connection rests.
 pub(crate) struct Busy {
-    phase: Arc<Mutex<Phase>>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *lock(&self.phase) = Phase::Resting(Instant::now());
+        let mut state = lock(&self.state);
+        state.phase = Phase::Resting(Instant::now());
+        let reader = state.reader.take();
+        drop(state);
+        // Whoever waits for bytes has to wait with a bound from now on.
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
+}
+
+struct State {
+    phase: Phase,
+    /// Who waits for bytes, to be woken when another bound holds. The library asks for bytes
+    /// before a request's handler is called, and not again until something happens.
+    reader: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -165,9 +179,12 @@ impl WatchedStream {
         sockopt::set_tcp_keepidle(&stream, KEEPALIVE).ok();
         let link = Link {
             local: stream.local_addr().unwrap_or(bound),
-            phase: Arc::new(Mutex::new(Phase::Head {
-                since: Instant::now(),
-                bytes: 0,
+            state: Arc::new(Mutex::new(State {
+                phase: Phase::Head {
+                    since: Instant::now(),
+                    bytes: 0,
+                },
+                reader: None,
             })),
             shared: Arc::clone(shared),
         };
@@ -204,7 +221,7 @@ impl WatchedStream {
         };
         let answer = whole(status, &Error::new(kind, code, message));
         self.link.counters().refused(why);
-        *lock(&self.link.phase) = Phase::Over;
+        lock(&self.link.state).phase = Phase::Over;
         // Nothing else is being written: the library answers only what has arrived in full.
         self.stream.try_write(answer.as_bytes()).ok();
         io::ErrorKind::TimedOut.into()
@@ -213,13 +230,16 @@ impl WatchedStream {
     /// Ready, with what went wrong, when the peer has had his time.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let limits = &self.link.shared.limits;
-        let phase = *lock(&self.link.phase);
+        let mut state = lock(&self.link.state);
+        let phase = state.phase;
+        state.reader = Some(cx.waker().clone());
         let until = match phase {
             Phase::Resting(since) => since + limits.idle,
             Phase::Head { since, .. } => since + limits.receive,
             Phase::Busy => return Poll::Pending,
             Phase::Over => return Poll::Ready(io::ErrorKind::TimedOut.into()),
         };
+        drop(state);
         if self.read_timer.deadline() != until {
             self.read_timer.as_mut().reset(until);
         }
@@ -232,8 +252,8 @@ impl WatchedStream {
 
     /// Notes that bytes have come in.
     fn received(&self, count: usize) {
-        let mut phase = lock(&self.link.phase);
-        *phase = match *phase {
+        let mut state = lock(&self.link.state);
+        state.phase = match state.phase {
             Phase::Resting(_) => Phase::Head {
                 since: Instant::now(),
                 bytes: count,
@@ -262,7 +282,7 @@ impl WatchedStream {
             .get_or_insert_with(|| Box::pin(sleep(stall)));
         ready!(timer.as_mut().poll(cx));
         self.link.counters().refused(Refusal::SlowReader);
-        *lock(&self.link.phase) = Phase::Over;
+        lock(&self.link.state).phase = Phase::Over;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -275,7 +295,7 @@ impl AsyncRead for WatchedStream {
     ) -> Poll<io::Result<()>> {
         self.poll_killed(cx)?;
         let head_max = self.link.shared.limits.head_bytes;
-        let phase = *lock(&self.link.phase);
+        let phase = lock(&self.link.state).phase;
         if matches!(phase, Phase::Head { bytes, .. } if bytes >= head_max) {
             return Poll::Ready(Err(self.give_up(Refusal::Oversize)));
         }
@@ -323,15 +343,15 @@ impl AsyncWrite for WatchedStream {
 impl Drop for WatchedStream {
     fn drop(&mut self) {
         // What never became a request and was not given up for another reason.
-        if matches!(*lock(&self.link.phase), Phase::Head { bytes, .. } if bytes > 0) {
+        if matches!(lock(&self.link.state).phase, Phase::Head { bytes, .. } if bytes > 0) {
             self.link.counters().refused(Refusal::Garbage);
         }
         self.link.counters().disconnected();
     }
 }
 
-fn lock(phase: &Mutex<Phase>) -> MutexGuard<'_, Phase> {
-    phase.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An answer with its head, for where the library does not get to write one.

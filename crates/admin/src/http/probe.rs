@@ -123,11 +123,8 @@ pub(crate) async fn metrics(Extension(turn): Extension<Turn>, method: Method) ->
             let body = turn.body(text.into_bytes(), Some(permit));
             with(StatusCode::OK, OPEN_METRICS, body)
         }
-        Err(_) => {
-            let message = "the scrape panicked; the log has the message";
-            let error = Error::new(ErrorKind::Failed, codes::BAD_REQUEST, message);
-            failure(StatusCode::INTERNAL_SERVER_ERROR, &error)
-        }
+        // Collectors that panic are caught where they are called; what is left is the end.
+        Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, &Error::shutting_down()),
     }
 }
 

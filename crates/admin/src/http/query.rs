@@ -216,7 +216,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(256)
+        })]
         #[test]
         fn no_text_panics(key in "[a-z]{0,6}|count|filter|ports", text in "(?s).{0,40}") {
             drop(read(&[(&key, &text)]));

@@ -16,9 +16,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline_engine::fault::{Fault, Place};
@@ -27,6 +27,7 @@ use trunkline_runtime::operation::{Door, ErrorKind, OperationError};
 use super::link::Busy;
 use crate::counters::Refusal;
 use crate::json;
+use crate::pace::{self, Unread};
 use crate::server::Shared;
 use crate::socket::wire::{Body, Error};
 
@@ -118,17 +119,8 @@ impl Turn {
         let (mut writer, body) = self.pipe();
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            let written = tokio::select! {
-                written = timeout(shared.limits.answer, writer.pipe.write_all(&bytes)) => written,
-                () = writer.left.cancelled() => return,
-            };
-            match written {
-                Ok(Ok(())) => writer.complete(),
-                Ok(Err(_)) => {}
-                Err(_) => shared
-                    .counters
-                    .door(Door::Http)
-                    .refused(Refusal::SlowReader),
+            if writer.write(&bytes, &shared).await {
+                writer.complete();
             }
             drop(permit);
         });
@@ -269,19 +261,19 @@ struct PipeWriter {
 }
 
 impl PipeWriter {
-    /// Writes within the allowed stall; false when the reader has left or does not read.
+    /// Writes as far as the reader keeps up; false when he has left or does not read.
     async fn write(&mut self, bytes: &[u8], shared: &Shared) -> bool {
         let written = tokio::select! {
-            written = timeout(shared.limits.stall, self.pipe.write_all(bytes)) => written,
+            written = pace::write(&mut self.pipe, bytes, &shared.limits) => written,
             () = self.left.cancelled() => return false,
         };
-        if written.is_err() {
+        if written == Err(Unread::Slow) {
             shared
                 .counters
                 .door(Door::Http)
                 .refused(Refusal::SlowReader);
         }
-        matches!(written, Ok(Ok(())))
+        written.is_ok()
     }
 
     async fn end(&mut self, form: StreamForm, body: &Body<'_, Value>, shared: &Shared) {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_runtime::operation::{Actor, Answer, Context, Door, ErrorKind};
@@ -25,6 +25,7 @@ use super::wire::{Ask, Body, Call, Error, Id, Lines, NoLine, Reply, parse};
 use crate::counters::Refusal;
 use crate::explain::codes;
 use crate::json;
+use crate::pace::{self, Unread};
 use crate::server::Shared;
 
 /// How often a half-closed connection is looked at, while its calls are under way.
@@ -275,23 +276,16 @@ impl Peer {
             writer = self.writer.lock() => writer,
             () = self.broken.cancelled() => return false,
         };
-        let mut rest = line.as_slice();
-        while !rest.is_empty() {
-            match timeout(self.shared.limits.stall, writer.write(rest)).await {
-                Ok(Ok(written)) if written > 0 => rest = &rest[written..],
-                Ok(_) => {
-                    self.broken.cancel();
-                    return false;
-                }
-                Err(_) => {
-                    let counters = self.shared.counters.door(Door::Socket);
-                    counters.refused(Refusal::SlowReader);
-                    self.broken.cancel();
-                    return false;
-                }
-            }
+        let limits = &self.shared.limits;
+        let Err(why) = pace::write(&mut *writer, &line, limits).await else {
+            return true;
+        };
+        if why == Unread::Slow {
+            let counters = self.shared.counters.door(Door::Socket);
+            counters.refused(Refusal::SlowReader);
         }
-        true
+        self.broken.cancel();
+        false
     }
 }
 

@@ -69,6 +69,10 @@ pub(crate) struct RawRequest {
 /// Reads a request; what cannot be one comes back as the error to answer with, and its id if it
 /// has one.
 pub(crate) fn parse(line: &[u8]) -> Result<(Id, Ask), (Option<Id>, Error)> {
+    // serde would take a list as an object whose keys are left out.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Err((None, Error::bad_request("that is no JSON object")));
+    }
     let raw: RawRequest = serde_json::from_slice(line).map_err(|error| {
         let value = serde_json::from_slice::<Value>(line).ok();
         let id = value.and_then(|value| Id::deserialize(value.get("id")?).ok());
@@ -367,7 +371,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(256)
+        })]
         #[test]
         fn no_line_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             drop(parse(&bytes));

@@ -96,4 +96,58 @@ const OWN: &[Explanation] = &[
         cause: "The new configuration has errors, or a system could not take it. The old one stays.",
         remedy: "Mend what the message names; `trunkline validate` shows all of it.",
     },
+    Explanation {
+        code: "T0601",
+        title: "An operation's input does not fit its schema.",
+        cause: "A field is missing, unknown, or of another type; the message names it.",
+        remedy: "`trunkline operations` lists operations; `GET /api/v1/operations` shows their schemas.",
+    },
+    Explanation {
+        code: "T0602",
+        title: "There is no such operation.",
+        cause: "Operations come and go with the systems in the configuration.",
+        remedy: "`trunkline operations` lists those that exist now.",
+    },
+    Explanation {
+        code: "T0603",
+        title: "An operation did not answer before its deadline.",
+        cause: "It was cancelled. What it asks for takes longer, or waits for something that does not come.",
+        remedy: "Give it more time with --timeout, or ask for less at once.",
+    },
+    Explanation {
+        code: "T0604",
+        title: "Too many calls at once.",
+        cause: "As many calls run as are allowed.",
+        remedy: "Try again when one has ended.",
+    },
+    Explanation {
+        code: "T0605",
+        title: "An operation's handler panicked.",
+        cause: "A defect in this program. The process goes on.",
+        remedy: "Report it, with the log lines around it.",
+    },
+    Explanation {
+        code: "T0606",
+        title: "An answer could not be written as JSON.",
+        cause: "A defect in this program.",
+        remedy: "Report it, with the operation's name.",
+    },
+    Explanation {
+        code: "T0607",
+        title: "The reader of a stream left.",
+        cause: "It closed its connection, so the stream ended. Nothing is wrong.",
+        remedy: "Nothing.",
+    },
+    Explanation {
+        code: "T0610",
+        title: "No dead letter has this id.",
+        cause: "It was sent again, thrown away, or grew too old.",
+        remedy: "`trunkline letters ls` shows those that there are.",
+    },
+    Explanation {
+        code: "T0611",
+        title: "An operation on dead letters broke off.",
+        cause: "A defect in this program. The letters are as the list shows them.",
+        remedy: "Report it, with the log lines around it.",
+    },
 ];

@@ -240,7 +240,7 @@ mod tests {
             let mut slot = [0; 256];
             let id = i32::try_from(n).unwrap() + 1;
             let get = PduKind::Get;
-            let rows = std::iter::once(row.clone());
+            let rows = std::iter::once(row);
             let range = encode(&mut slot, Version::V2c, b"public", get, id, 0, 0, rows).unwrap();
             let to = fleet.address(0).ip();
             rx.push("127.0.0.1:9".parse().unwrap(), Some(to), 0, &slot[range]);

@@ -85,13 +85,12 @@ async fn ask(session: Arc<Session>, agent: Agent, question: Exchange) -> Finding
         Ok(addr) => addr,
         Err(error) => return Finding::Trouble(error.to_string()),
     };
-    let target = match session.add(addr) {
+    let target = match session.add(addr).await {
         Ok(target) => target,
         Err(error) => return Finding::Trouble(format!("{addr}: {error}")),
     };
     let answer = session.ask(target, question).await;
-    // A full door keeps the target, which costs memory and nothing else.
-    session.client().remove_target(target).ok();
+    session.remove(target).await;
     match answer {
         Ok(reply) => Finding::Agent(Found {
             addr,

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use trunkline_engine::backoff::{Backoff, Curve};
@@ -33,6 +33,11 @@ use super::print::Printer;
 const FLIGHT: u32 = 16;
 /// More silent agents than this are not asked why one by one.
 const PROBED_MAX: usize = 16;
+
+/// How long a request waits for room in the shard.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
 
 /// How agents are asked.
 #[derive(Clone, Debug)]
@@ -129,16 +134,35 @@ impl Session {
         self.wire.client()
     }
 
-    /// Takes on an agent.
-    pub(crate) fn add(&self, addr: SocketAddr) -> Result<TargetId, SnmpError> {
-        self.client().add_target(TargetSpec {
+    /// Takes on an agent; waits while the shard has too much to take in.
+    pub(crate) async fn add(&self, addr: SocketAddr) -> Result<TargetId, SnmpError> {
+        let spec = TargetSpec {
             addr,
             version: self.manner.version,
             community: self.community.clone(),
             source: self.manner.source,
             policy: self.policy.clone(),
             egress: 0,
-        })
+        };
+        let patience = Patience::begin();
+        loop {
+            match self.client().add_target(spec.clone()) {
+                Err(error) if patience.tries_again(&error) => tokio::time::sleep(ROOM_PAUSE).await,
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Forgets an agent.
+    pub(crate) async fn remove(&self, target: TargetId) {
+        let patience = Patience::begin();
+        while let Err(error) = self.client().remove_target(target) {
+            if !patience.tries_again(&error) {
+                // One that stays costs memory and nothing else.
+                return;
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
     }
 
     /// One exchange. Its deadline is beyond its last timeout, which is what should end it.
@@ -151,11 +175,17 @@ impl Session {
             timeout, retries, ..
         } = self.manner;
         let longest = timeout.saturating_mul(retries + 2);
-        let options = JobOptions {
-            deadline: self.clock.now() + longest + Duration::from_secs(1),
-            priority: Priority::High,
-        };
-        self.client().ask(target, exchange, options).await
+        let patience = Patience::begin();
+        loop {
+            let options = JobOptions {
+                deadline: self.clock.now() + longest + Duration::from_secs(1),
+                priority: Priority::High,
+            };
+            match self.client().ask(target, exchange.clone(), options).await {
+                Err(error) if patience.tries_again(&error) => tokio::time::sleep(ROOM_PAUSE).await,
+                ended => return ended,
+            }
+        }
     }
 
     /// A walk. It may take as long as it takes; each of its questions has its timeouts.
@@ -214,7 +244,7 @@ impl Tool {
     ) -> Result<Result<(TargetId, SocketAddr), Exit>, CliError> {
         let problem = match agent.resolve().await {
             Err(error) => Problem::unresolved(&error),
-            Ok(addr) => match self.session.add(addr) {
+            Ok(addr) => match self.session.add(addr).await {
                 Ok(target) => return Ok(Ok((target, addr))),
                 Err(error) => Problem::other(&error),
             },
@@ -244,6 +274,24 @@ impl Tool {
     pub(crate) fn tell(&self, agent: &Agent, problem: &Problem) -> Result<Exit, CliError> {
         self.printer().problem(&agent.name, problem)?;
         Ok(problem.exit)
+    }
+}
+
+/// Patience with a shard that has no room. Room comes within a turn of the shard, unless it is
+/// dead; what was refused has not been sent, so that nothing is done twice.
+struct Patience {
+    until: Instant,
+}
+
+impl Patience {
+    fn begin() -> Self {
+        Self {
+            until: Instant::now() + ROOM_PATIENCE,
+        }
+    }
+
+    fn tries_again(&self, error: &SnmpError) -> bool {
+        matches!(error, SnmpError::QueueFull(_)) && Instant::now() < self.until
     }
 }
 

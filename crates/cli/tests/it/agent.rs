@@ -16,6 +16,8 @@ pub(crate) enum Manner {
     Silent,
     /// Loses the first so many requests.
     Drops(usize),
+    /// Answers so many requests, then falls silent.
+    Dies(usize),
     /// Answers from another port.
     Elsewhere,
     /// After the sixth row comes the third.
@@ -124,8 +126,12 @@ fn serve(
             });
             log.len()
         };
-        let lost = matches!(manner, Manner::Drops(first) if count <= first);
-        if manner == Manner::Silent || lost {
+        let lost = match manner {
+            Manner::Drops(first) => count <= first,
+            Manner::Dies(after) => count > after,
+            other => other == Manner::Silent,
+        };
+        if lost {
             continue;
         }
         let speaker = if manner == Manner::Elsewhere {

@@ -98,6 +98,23 @@ fn a_looping_agent_ends_the_walk_with_the_rows_so_far() {
 }
 
 #[test]
+fn an_agent_that_dies_during_a_walk_leaves_the_rows_so_far() {
+    for (verb, rows) in [("walk", 2), ("bulkwalk", 20)] {
+        let agent = FakeAgent::start(Manner::Dies(2), integers(50));
+        let name = agent.name();
+        let ran = trunkline(&["snmp", verb, "-Cp", "-t0.1", "-r1", &name, ROOT]);
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        assert_eq!(ran.stdout.lines().count(), rows + 1, "{ran:?}");
+        assert!(
+            ran.stdout.ends_with(&format!("Variables found: {rows}\n")),
+            "{ran:?}"
+        );
+        let expected = format!("Timeout: No Response from {name}\n");
+        assert!(ran.stderr.starts_with(&expected), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_name_that_does_not_exist_is_no_timeout() {
     let ran = trunkline(&["snmp", "get", "no-such-host.invalid", OID]);
     assert_eq!(ran.code, Some(1));

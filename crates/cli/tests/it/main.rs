@@ -6,9 +6,12 @@
 )]
 
 mod agent;
+mod daemon;
+mod demo;
 mod diagnosis;
 mod exits;
 mod formats;
+mod sim;
 mod snmpd;
 mod support;
 mod values;

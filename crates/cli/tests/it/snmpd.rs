@@ -26,11 +26,7 @@ fn same(tool: &str, words: &[&str], code: i32) -> Ran {
 fn get_getnext_and_getbulk_print_what_net_snmp_prints() {
     let snmpd = Snmpd::start();
     let (v4, v6) = (snmpd.v4(), snmpd.v6());
-    let (descr, name, none) = (
-        "1.3.6.1.2.1.1.1.0",
-        "1.3.6.1.2.1.1.5.0",
-        "1.3.6.1.2.1.1.99.0",
-    );
+    let (descr, name) = ("1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.5.0");
     for host in [&v4, &v6, &format!("udp:{v4}")] {
         same(
             "snmpget",
@@ -92,6 +88,13 @@ fn get_getnext_and_getbulk_print_what_net_snmp_prints() {
             .collect();
         same(tool, &words, code);
     }
+}
+
+#[test]
+fn a_v1_error_leaves_out_the_variable_that_it_blames() {
+    let snmpd = Snmpd::start();
+    let v4 = snmpd.v4();
+    let (name, none) = ("1.3.6.1.2.1.1.5.0", "1.3.6.1.2.1.1.99.0");
     let v1 = [
         "-v1",
         "-c",
@@ -230,6 +233,9 @@ fn by_oid(text: &str) -> BTreeMap<Vec<u32>, String> {
     rows.iter().map(|row| (key(row), row.clone())).collect()
 }
 
+/// net-snmp's own cache states flip between walks, also back to what they were.
+const FLIPPING: [u32; 9] = [1, 3, 6, 1, 4, 1, 8072, 1, 5];
+
 #[test]
 fn the_whole_tree_is_walked_row_by_row_as_net_snmp_walks_it() {
     let snmpd = Snmpd::start();
@@ -237,28 +243,37 @@ fn the_whole_tree_is_walked_row_by_row_as_net_snmp_walks_it() {
     let words = ["-v2c", "-c", "public", "-On", &v4, "1.3.6.1"];
     let before = by_oid(&net_snmp("snmpbulkwalk", &words).stdout);
     let ours = trunkline(&[&["snmp", "bulkwalk"], &words[..]].concat());
-    let stepped = trunkline(&[&["snmp", "walk"], &words[..]].concat());
-    let other_roots = trunkline(&["snmp", "bulkwalk", "-Cr50", &v4, "1"]);
+    let other_root = trunkline(&["snmp", "bulkwalk", "-Cr50", &v4, "1"]);
     let after = by_oid(&net_snmp("snmpbulkwalk", &words).stdout);
     // Rows that come, go or change between the two walks say nothing about ours.
     let stable: BTreeMap<_, _> = before
         .iter()
-        .filter(|(oid, row)| after.get(*oid) == Some(row))
+        .filter(|(oid, row)| after.get(*oid) == Some(row) && !oid.starts_with(&FLIPPING))
         .collect();
     assert!(
         stable.len() > 500 && stable.len() * 10 > before.len() * 8,
-        "{}",
-        stable.len()
+        "{} of {}",
+        stable.len(),
+        before.len()
     );
-    for (what, ran) in [
-        ("bulkwalk", ours),
-        ("walk", stepped),
-        ("bulkwalk 1", other_roots),
-    ] {
-        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{what}");
+    for (what, ran) in [("1.3.6.1", ours), ("1", other_root)] {
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(0), ""),
+            "bulkwalk {what}"
+        );
         let rows = by_oid(&ran.stdout);
         for (oid, row) in &stable {
-            assert_eq!(rows.get(*oid), Some(*row), "{what}");
+            assert_eq!(rows.get(*oid), Some(*row), "bulkwalk {what}");
         }
+        let order: Vec<_> = ran.stdout.lines().filter_map(oid_of).collect();
+        assert!(order.is_sorted(), "bulkwalk {what}: rows in order");
     }
+}
+
+/// The OID that a line begins with; a value's further lines have none.
+fn oid_of(line: &str) -> Option<Vec<u32>> {
+    let (oid, _) = line.split_once(" = ")?;
+    let arcs = oid.strip_prefix('.')?.split('.');
+    arcs.map(|arc| arc.parse().ok()).collect()
 }

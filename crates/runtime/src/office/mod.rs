@@ -10,8 +10,8 @@
 //! - A letter is sent again only after the log says so, so one that kills the process does not do
 //!   so for ever; it leaves the box only after its receiver acknowledged it.
 //!
-//! A change that the disk refuses stays in force and is counted as unwritten: after a restart such a
-//! letter is in the box again. Redriving is at least once.
+//! A change that the disk refuses stays in force and is counted as unwritten: after a restart it
+//! has not happened. So redriving is at least once.
 
 mod desk;
 mod disk;
@@ -20,7 +20,7 @@ mod operations;
 mod redrive;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -29,7 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trunkline_engine::letters::{
-    Change, Draft, Letter, LetterBox, LetterCounts, LetterPolicy, PolicyError, RefusedWhy,
+    Change, Draft, Letter, LetterBox, LetterCounts, LetterId, LetterPolicy, PolicyError, Record,
+    RefusedWhy,
 };
 
 use crate::clock::Clock;
@@ -144,8 +145,7 @@ impl Office {
             recovery,
         } = LetterLog::open(dir, log)?;
         let (now, wall) = (clock.now(), clock.wall());
-        let restored = records.into_iter();
-        let displaced: Vec<Change> = restored
+        let displaced: Vec<Change> = living(records)
             .flat_map(|record| letters.restore(record, now, wall))
             .collect();
         let office = Self {
@@ -173,6 +173,11 @@ impl Office {
         *lock(&self.refused).entry(why).or_default() += 1;
         tracing::warn!(system, target, %error, "a dead letter was refused and is lost");
         false
+    }
+
+    /// The clock that its times are of.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Says how the letters of `system` (`snmp.core`) are sent again; an earlier way is replaced.
@@ -281,6 +286,21 @@ impl BuryError {
             Self::Log(_) => "disk-error",
         }
     }
+}
+
+/// The records of letters that have not left. The log has a letter before the end of the one that
+/// made room for it, so a box that met both would be too full for a moment, and would let go of
+/// another one than it did then.
+fn living(records: Vec<Record>) -> impl Iterator<Item = Record> {
+    let end = |record: &Record| match record {
+        Record::Event { id, event } if event.kind.is_final() => Some(*id),
+        _ => None,
+    };
+    let gone: HashSet<LetterId> = records.iter().filter_map(end).collect();
+    records.into_iter().filter(move |record| match record {
+        Record::Letter(letter) => !gone.contains(&letter.id),
+        Record::Event { id, .. } => !gone.contains(id),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

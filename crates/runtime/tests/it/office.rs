@@ -123,6 +123,13 @@ fn receiver(
     seen
 }
 
+/// The targets of all letters, the oldest first.
+fn targets(counter: &Counter) -> String {
+    let list = counter.call("letters", json!({})).unwrap();
+    let lines = list["letters"].as_object().unwrap().values();
+    lines.map(|line| line["target"].as_str().unwrap()).collect()
+}
+
 /// Copies a directory as a crash at this moment would leave it.
 fn crash_image(dir: &Path) -> TempDir {
     let image = TempDir::new();
@@ -174,12 +181,7 @@ fn a_full_box_lets_the_oldest_go_or_refuses_and_a_restart_agrees() {
         drop(office);
         let wide = LetterPolicy::default();
         let office = open(temp.path(), wide);
-        let list = Counter::new(&office).call("letters", json!({}));
-        let list = list.unwrap();
-        let targets = list["letters"].as_object().unwrap().values();
-        let targets: String = targets
-            .map(|line| line["target"].as_str().unwrap())
-            .collect();
+        let targets = targets(&Counter::new(&office));
         assert_eq!(targets, present, "the log agrees with the box");
     }
 }
@@ -286,6 +288,34 @@ async fn an_office_with_tighter_bounds_opens_in_a_task_and_lets_the_oldest_go() 
 }
 
 #[test]
+fn a_letter_under_way_does_not_give_way_and_a_restart_remembers_that() {
+    let temp = TempDir::new();
+    let policy = LetterPolicy {
+        count_max: 2,
+        ..LetterPolicy::default()
+    };
+    let office = open(temp.path(), policy);
+    assert!(office.bury(draft("a", b"")) && office.bury(draft("b", b"")));
+    let weak = Arc::downgrade(&office);
+    receiver(&office, move |_| {
+        let office = weak.upgrade().unwrap();
+        assert!(office.bury(draft("c", b"")));
+        Err("no".into())
+    });
+    let counter = Counter::new(&office);
+    let input = json!({ "target": "a" });
+    let report = counter.call("letters-redrive", input).unwrap();
+    assert_eq!(report["errors"], json!({ "no": 1 }));
+    let before = targets(&counter);
+    assert_eq!(before, "ac");
+    drop((counter, office));
+    let office = open(temp.path(), policy);
+    assert_eq!(targets(&Counter::new(&office)), before);
+    let counts = check_books(&office);
+    assert_eq!((counts.restored, counts.displaced), (2, 0));
+}
+
+#[test]
 fn letters_that_come_and_go_for_long_leave_a_small_log() {
     let temp = TempDir::new();
     let clock = Clock::start();
@@ -315,7 +345,7 @@ fn letters_that_come_and_go_for_long_leave_a_small_log() {
 fn a_letter_leaves_when_its_receiver_acknowledged_it_and_stays_when_not() {
     let temp = TempDir::new();
     let office = open(temp.path(), LetterPolicy::default());
-    let seen = receiver(&office, |letter| match &*letter.target {
+    receiver(&office, |letter| match &*letter.target {
         "bad" => Err("still no space".into()),
         _ => Ok(()),
     });

@@ -145,12 +145,7 @@ fn octets(bytes: &[u8]) -> Json {
 }
 
 fn hex(bytes: &[u8]) -> Json {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-    }
-    json!({ "hex": text })
+    json!({ "hex": super::archive::hex(bytes) })
 }
 
 #[cfg(test)]

@@ -2,12 +2,17 @@
 //!
 //! A unit is one record for one sink. It ends delivered when the sink has written it, dropped when
 //! the sink's queue had no room, dead-lettered when the sink failed and the letter log took it,
-//! failed when that failed too. A sink that is slow or broken delays only itself.
+//! failed when that failed too, cancelled when it was sent again and nobody waits for it any more. A
+//! sink that is slow or broken delays only itself.
 
+mod archive;
 mod jsonl;
+mod letters;
 mod samples;
 
+pub use archive::{decode_record, encode_record};
 pub use jsonl::{JsonLines, value_json};
+pub use letters::{redriver, undertaker};
 pub use samples::Samples;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +25,7 @@ use trunkline_engine::ledger::{Balance, DropReason, Outcome, Sheet, Ticket};
 use trunkline_runtime::clock::Clock;
 use trunkline_runtime::queue::Queue;
 
+use self::letters::Answer;
 use crate::poller::Record;
 
 /// Something that takes records.
@@ -48,6 +54,8 @@ pub type Undertaker = Arc<dyn Fn(&str, &Record, &SinkError) -> bool + Send + Syn
 struct Parcel {
     record: Arc<Record>,
     ticket: Ticket,
+    /// Who waits for it: it is a dead letter that is sent again.
+    answer: Option<Answer>,
 }
 
 struct Line {
@@ -149,6 +157,7 @@ impl Results {
             let parcel = Parcel {
                 record: record.clone(),
                 ticket: ticket.split(1),
+                answer: None,
             };
             self.push(line, parcel);
         }
@@ -184,6 +193,9 @@ impl Results {
                 books
                     .sheet
                     .end(parcel.ticket, Outcome::Dropped(dropped(why)));
+                if let Some(answer) = parcel.answer {
+                    answer.tell(Err(refusal(&line.name, why)));
+                }
             }
             return;
         }
@@ -251,6 +263,13 @@ const fn dropped(why: Refusal) -> DropReason {
     }
 }
 
+fn refusal(sink: &str, why: Refusal) -> String {
+    match why {
+        Refusal::Closed => format!("sink {sink:?} is stopping"),
+        _ => format!("the queue of sink {sink:?} is full"),
+    }
+}
+
 struct Writer {
     name: String,
     sink: Box<dyn Sink>,
@@ -280,6 +299,10 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &mut Vec<Parcel>) {
+        self.let_go(batch);
+        if batch.is_empty() {
+            return;
+        }
         let records: Vec<Arc<Record>> = batch.iter().map(|parcel| parcel.record.clone()).collect();
         let written = self.sink.write(&records);
         if let Err(error) = &written {
@@ -287,17 +310,37 @@ impl Writer {
             *lock(&self.last_error) = Some(error.clone());
         }
         for parcel in batch.drain(..) {
-            let outcome = match &written {
-                Ok(()) => Outcome::Delivered,
-                Err(error) if (self.undertaker)(&self.name, &parcel.record, error) => {
-                    Outcome::DeadLettered
-                }
-                Err(_) => Outcome::Failed,
+            let outcome = match (&written, &parcel.answer) {
+                (Ok(()), _) => Outcome::Delivered,
+                // Its letter is still there.
+                (Err(_), Some(_)) => Outcome::Failed,
+                (Err(error), None) => match (self.undertaker)(&self.name, &parcel.record, error) {
+                    true => Outcome::DeadLettered,
+                    false => Outcome::Failed,
+                },
             };
-            let mut books = lock(&self.books);
-            books.writing -= 1;
-            books.sheet.end(parcel.ticket, outcome);
+            self.end(parcel.ticket, outcome);
+            if let Some(answer) = parcel.answer {
+                answer.tell(written.clone().map_err(|error| error.to_string()));
+            }
         }
+    }
+
+    /// Takes out what was sent again and nobody waits for any more.
+    fn let_go(&self, batch: &mut Vec<Parcel>) {
+        let is_idle = |parcel: &mut Parcel| {
+            let answer = parcel.answer.as_ref();
+            answer.is_some_and(|answer| !answer.is_awaited())
+        };
+        for parcel in batch.extract_if(.., is_idle) {
+            self.end(parcel.ticket, Outcome::Cancelled);
+        }
+    }
+
+    fn end(&self, ticket: Ticket, outcome: Outcome) {
+        let mut books = lock(&self.books);
+        books.writing -= 1;
+        books.sheet.end(ticket, outcome);
     }
 }
 

@@ -210,14 +210,9 @@ impl Shard {
     fn remove_target(&mut self, now: Time, id: TargetId) {
         let Some(target) = self.named(id) else { return };
         let addr = target.spec.addr;
-        let mut jobs = std::mem::take(&mut target.sent);
-        while let Some(job) = target.dequeue() {
-            jobs.push(job);
-        }
-        for job in jobs {
+        for job in target.take_all() {
             self.fail(now, job, SnmpError::TargetRemoved);
         }
-        self.fail_parked_of(now, id.slot);
         if let Some(slots) = self.by_addr.get_mut(&addr) {
             slots.retain(|slot| *slot != id.slot);
             if slots.is_empty() {
@@ -225,20 +220,6 @@ impl Shard {
             }
         }
         self.targets[id.slot as usize] = None;
-    }
-
-    /// A walk that waits for its reader is in no queue.
-    fn fail_parked_of(&mut self, now: Time, slot: u32) {
-        let parked = |job: &Job| job.target == slot && matches!(job.stage, Stage::Parked);
-        let ids: Vec<u32> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| parked(job))
-            .map(|(id, _)| id)
-            .collect();
-        for id in ids {
-            self.fail(now, id, SnmpError::TargetRemoved);
-        }
     }
 
     fn force(&mut self, now: Time, id: TargetId, forced: Forced) {
@@ -262,6 +243,7 @@ impl Shard {
         job.stage = Stage::Queued;
         let (slot, priority) = (job.target, job.priority);
         if let Some(target) = self.target(slot) {
+            target.forget_aside(id);
             target.enqueue(id, priority);
         }
         self.make_ready(slot);

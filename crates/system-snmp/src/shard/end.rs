@@ -116,6 +116,11 @@ impl Shard {
             self.cancels.remove(&key);
         }
         let stage = std::mem::replace(&mut job.stage, Stage::Queued);
+        if matches!(stage, Stage::Backoff | Stage::Parked)
+            && let Some(target) = self.target(job.target)
+        {
+            target.forget_aside(id);
+        }
         self.end_attempt(now, id, job.target, stage, outcome);
         Some(job)
     }

@@ -193,8 +193,12 @@ impl Shard {
         if let Some(job) = self.live(id) {
             job.timer = timer;
         }
-        if !parked && let Some(target) = self.target(slot) {
-            target.enqueue(id, priority);
+        if let Some(target) = self.target(slot) {
+            if parked {
+                target.set_aside(id);
+            } else {
+                target.enqueue(id, priority);
+            }
         }
         self.make_ready(slot);
     }

@@ -334,9 +334,12 @@ impl Shard {
             return self.queue_again(id);
         }
         let timer = self.wheel.insert(at, u64::from(id));
-        if let Some(job) = self.live(id) {
-            job.stage = Stage::Backoff;
-            job.timer = Some(timer);
+        let Some(job) = self.live(id) else { return };
+        job.stage = Stage::Backoff;
+        job.timer = Some(timer);
+        let slot = job.target;
+        if let Some(target) = self.target(slot) {
+            target.set_aside(id);
         }
     }
 
@@ -356,6 +359,7 @@ impl Shard {
         }
         let slot = job.target;
         if let Some(target) = targets.get_mut(slot as usize).and_then(Option::as_mut) {
+            target.forget_aside(id);
             target.enqueue_again(id, job.priority);
         }
         self.make_ready(slot);

@@ -388,6 +388,32 @@ fn a_removed_target_ends_its_requests_and_its_slot_is_not_confused() {
 }
 
 #[test]
+fn a_target_removed_while_its_request_backs_off_ends_it_and_hands_it_to_nobody() {
+    let (rig, fleet) = (Rig::new(21, &["a"]), fleet(1, |_| ()));
+    let mut policy = policy();
+    policy.timeout.initial = Duration::from_millis(100);
+    policy.timeout.adaptive = false;
+    policy.retry.backoff.base = Duration::from_secs(2);
+    policy.retry.backoff.cap = Duration::from_secs(2);
+    policy.retry.backoff.jitter = 0.0;
+    let (silent, next) = ("127.9.9.9:161".parse().unwrap(), fleet.address(0));
+    let gone = rig.target(silent, &policy);
+    rig.ask(gone, get(SYS_UPTIME), Time::MAX, 0);
+    let mut world = world(21, rig, fleet);
+    world.at(Time::from_millis(500), move |world| {
+        let client = &world.client().client;
+        client.remove_target(gone).unwrap();
+        world.client().target(next, &policy);
+    });
+    run(&mut world, 10);
+    let ends = endings(&world, 1);
+    assert!(ends[0].1.contains("TargetRemoved"), "{ends:?}");
+    assert!(ends[0].0 < Time::from_millis(700), "{ends:?}");
+    let taken_over = world.client().client.targets();
+    assert_eq!(taken_over[0].figures.requests, 0, "the new target was asked");
+}
+
+#[test]
 fn closing_ends_everything_with_one_outcome() {
     let (rig, fleet) = (Rig::new(13, &["a"]), fleet(20, |_| ()));
     let targets = all_targets(&rig, &fleet);
