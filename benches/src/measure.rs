@@ -2,12 +2,12 @@
 //!
 //! A case is one operation in a loop. Each round takes one sample of every case, with a sample of
 //! the reference operation before and after it; the case's figure is the median of the ratios. A
-//! sample on two threads counts only when both ran all the time: a thread's wall time far above
-//! its CPU time means that it was alone for a part of it, and the sample is taken again.
+//! sample on two threads counts only when both ran nearly all the time; otherwise one was alone,
+//! found everything in its cache, and the sample is taken again.
 
 use std::hint::black_box;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use crate::clock::{cpu_nanos_of, reading_cost_nanos};
@@ -114,15 +114,20 @@ impl Case {
         self
     }
 
-    /// An operation on something shared: `make` gives each thread its own handle to it.
+    /// An operation on something shared: `make` gives each thread, and each sample, a handle to it.
     #[must_use]
     pub fn shared<O: FnMut() + 'static>(
         mut self,
         make: impl Fn() -> O + Send + Sync + 'static,
     ) -> Self {
-        self.run = looping(make());
+        let make = Arc::new(make);
+        let again = Arc::clone(&make);
+        self.run = Box::new(move |iterations| {
+            begin_sample();
+            looped(iterations, &mut again())
+        });
         self.pair = Some(Box::new(move |iterations| {
-            on_two_threads(&make, iterations)
+            on_two_threads(&*make, iterations)
         }));
         self
     }
@@ -187,29 +192,48 @@ fn looped(iterations: u64, op: &mut impl FnMut()) -> Sample {
     Sample { iterations, nanos }
 }
 
-/// How much longer than its CPU time a sample on two threads may take.
-const ALONE_MAX: f64 = 1.15;
+/// The part of the longer of two samples that both must run at the same time.
+const TOGETHER_MIN: f64 = 0.85;
 
 /// Nanoseconds per operation while two threads do it; `None` when they did not run together.
 fn on_two_threads<O: FnMut()>(
     make: &(impl Fn() -> O + Send + Sync),
     iterations: u64,
 ) -> Option<f64> {
+    begin_sample();
     let barrier = Barrier::new(2);
     let one = || {
         let mut op = make();
         barrier.wait();
         let start = Instant::now();
         let sample = looped(iterations, &mut op);
-        let together = start.elapsed().as_nanos() as f64 <= sample.nanos as f64 * ALONE_MAX;
-        (sample.nanos_each(), together)
+        (sample, start, Instant::now())
     };
     let (a, b) = std::thread::scope(|scope| {
         let other = scope.spawn(one);
         let here = one();
-        (here, other.join().unwrap_or((0.0, false)))
-    });
-    (a.1 && b.1).then_some((a.0 + b.0) / 2.0)
+        Some((here, other.join().ok()?))
+    })?;
+    let (first, last) = (a.1.min(b.1), a.2.max(b.2));
+    let (start, end) = (a.1.max(b.1), a.2.min(b.2));
+    let both = end.saturating_duration_since(start).as_secs_f64();
+    let whole = last.duration_since(first).as_secs_f64();
+    // Time that either spent off its core is time that the other was alone.
+    let working = (a.0.nanos.min(b.0.nanos) as f64) * 1e-9 / whole;
+    let together = (both / whole).min(working) >= TOGETHER_MIN;
+    together.then(|| f64::midpoint(a.0.nanos_each(), b.0.nanos_each()))
+}
+
+static SAMPLES: AtomicU64 = AtomicU64::new(0);
+
+fn begin_sample() {
+    SAMPLES.fetch_add(1, Relaxed);
+}
+
+/// A number that is larger in each sample than in those before, and the same for both threads of
+/// one: for operations that need a time which never goes back.
+pub fn sample_number() -> u64 {
+    SAMPLES.load(Relaxed)
 }
 
 /// The median of several figures, and the smallest and largest.
@@ -294,7 +318,7 @@ pub fn rows_of(mut cases: Vec<Case>, plan: Plan) -> Vec<Row> {
             figures.ratios.push(nanos / unit);
             figures.nanos.push(nanos);
             if let Some(pair) = &case.pair {
-                let nanos = (0..3).find_map(|_| pair(figures.iterations / 2 + 1));
+                let nanos = (0..4).find_map(|_| pair(figures.iterations / 2 + 1));
                 let ratio = nanos.map(|nanos| nanos / case.items / unit);
                 figures.ratios_of_two.extend(ratio);
             }
@@ -314,9 +338,9 @@ pub fn rows_of(mut cases: Vec<Case>, plan: Plan) -> Vec<Row> {
 
 /// What everything is measured by: a locked addition to a word that no other thread has.
 pub fn fetch_add() -> Case {
-    let word = std::sync::Arc::new(AtomicU64::new(0));
+    let word = Arc::new(AtomicU64::new(0));
     Case::of("reference", "AtomicU64::fetch_add, relaxed").shared(move || {
-        let word = std::sync::Arc::clone(&word);
+        let word = Arc::clone(&word);
         move || {
             black_box(black_box(&*word).fetch_add(1, Relaxed));
         }

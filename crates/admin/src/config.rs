@@ -184,7 +184,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
     }
 
-    #[derive(Default, Deserialize, Serialize, JsonSchema)]
+    #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     struct Whole {
         /// The doors.
@@ -211,7 +211,7 @@ mod tests {
         );
         let text = "[admin]\nlisten = []\nsocket = '/run/x'\nsocket_group = 'ops'\n";
         let loaded = load::<Whole>(&LoadOptions::from_text("t.toml", text)).unwrap();
-        assert!(loaded.config.admin.listen.is_empty());
+        assert!(loaded.value.admin.listen.is_empty());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `cargo xtask generate`: the reference pages that the program writes about itself.
 //!
 //! What can be asked of the program is not written by hand a second time: configuration keys from
-//! the schema, error codes from `explain`, commands from `--help`, topics from `help`. `--check` compares without
-//! writing, so a page cannot drift from the code. The debug binary that the tests built is used.
+//! the schema, error codes from `explain`, commands from `--help`, topics from `help`. `--check`
+//! compares without writing, so a page cannot drift from the code. The debug binary that the tests
+//! built is used.
 
 mod commands;
 mod errors;

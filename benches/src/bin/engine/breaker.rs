@@ -45,7 +45,7 @@ fn closed(name: &'static str, policy: BreakerPolicy) -> Case {
     let (breaker, policy) = (Arc::new(Breaker::new(&policy)), Arc::new(policy));
     Case::of("breaker", name).shared(move || {
         let (breaker, policy) = (Arc::clone(&breaker), Arc::clone(&policy));
-        let (mut rng, mut clock) = (Rng::seeded(1), Ticker::steps(100));
+        let (mut rng, mut clock) = (Rng::seeded(1), Ticker::onward(100));
         move || {
             let (breaker, now) = (black_box(&*breaker), clock.tick());
             if let Ok(admission) = breaker.allow(&policy, now) {

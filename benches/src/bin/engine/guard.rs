@@ -61,7 +61,7 @@ fn whole(name: &'static str, members: u64, policy: GuardPolicy) -> Case {
     let (gate, policy) = (guard.gate(&policy), Arc::new(policy));
     Case::of("guard", name).shared(move || {
         let (guard, gate, policy) = (guard.clone(), Arc::clone(&gate), Arc::clone(&policy));
-        let (mut rng, mut clock) = (Rng::seeded(5), Ticker::steps(250));
+        let (mut rng, mut clock) = (Rng::seeded(5), Ticker::onward(250));
         let took = Some(Duration::from_micros(700));
         move || {
             let (now, class) = (clock.tick(), Class::Normal);

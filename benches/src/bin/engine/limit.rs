@@ -31,7 +31,7 @@ fn gcra() -> Case {
         burst: 1_000_000,
     };
     Case::of("limit", "gcra: check").shared(move || {
-        let (limiter, mut clock) = (Arc::clone(&limiter), Ticker::steps(250));
+        let (limiter, mut clock) = (Arc::clone(&limiter), Ticker::onward(250));
         move || {
             let policy = black_box(&policy);
             black_box(limiter.check(policy, clock.tick()).is_ok());

@@ -51,7 +51,7 @@ fn deposit() -> Case {
     })
 }
 
-/// The reserve pays: ten thousand retries a second, one each 100 µs of made-up time.
+/// The reserve pays: ten thousand retries a second, two or three between operations.
 fn withdraw() -> Case {
     let policy = BudgetPolicy {
         ratio: 0.2,
@@ -60,7 +60,7 @@ fn withdraw() -> Case {
     };
     let budget = Arc::new(Budget::new(&policy, START));
     Case::of("retry", "budget: withdraw").shared(move || {
-        let (budget, mut clock) = (Arc::clone(&budget), Ticker::steps(100_000));
+        let (budget, mut clock) = (Arc::clone(&budget), Ticker::onward(250_000));
         move || {
             black_box(black_box(&*budget).withdraw(clock.tick()));
         }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use benches::measure::Case;
+use benches::measure::{Case, sample_number};
 use trunkline_engine::time::Time;
 
 /// A time in the middle of a run.
@@ -20,6 +20,16 @@ impl Ticker {
     pub(crate) fn steps(step: u64) -> Self {
         Self {
             now: START.as_nanos(),
+            step,
+        }
+    }
+
+    /// As [`Self::steps`], but from a time after all of those in the samples before: for what keeps
+    /// the latest time that it has seen.
+    pub(crate) fn onward(step: u64) -> Self {
+        const BETWEEN_SAMPLES_NANOS: u64 = 10_000_000_000_000;
+        Self {
+            now: START.as_nanos() + sample_number() * BETWEEN_SAMPLES_NANOS,
             step,
         }
     }

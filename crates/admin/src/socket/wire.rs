@@ -295,10 +295,11 @@ mod tests {
     #[test]
     fn requests_are_read_strictly() {
         let ask = |text: &str| parse(text.as_bytes());
-        let (id, call) = ask(
-            r#"{"id":7,"kind":"snmp","name":"core","operation":"get","input":{"a":1},"deadline_ms":5}"#,
-        )
-        .unwrap();
+        let call = json!({
+            "id": 7, "kind": "snmp", "name": "core", "operation": "get",
+            "input": {"a": 1}, "deadline_ms": 5,
+        });
+        let (id, call) = ask(&call.to_string()).unwrap();
         assert_eq!(id, Id::Number(7));
         let Ask::Call(call) = call else {
             panic!("{call:?}")

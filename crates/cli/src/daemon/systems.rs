@@ -12,7 +12,7 @@ use trunkline_runtime::operation::{Registration, Registry};
 use trunkline_runtime::shutdown::Part;
 use trunkline_runtime::state::StateDir;
 use trunkline_runtime::thread::Death;
-use trunkline_system_snmp::{OnDeath, System, SystemPlan, operations};
+use trunkline_system_snmp::{OnDeath, System, SystemPlan, operations, redriver, undertaker};
 
 use super::root::RootConfig;
 use super::run::RunError;
@@ -52,11 +52,12 @@ impl Systems {
                 why,
             };
             let plan = SystemPlan::new(name.as_str(), snmp).map_err(|e| failed(e.to_string()))?;
-            let letters: trunkline_system_snmp::Undertaker = Arc::new(|_, _, _| false);
+            let letters = undertaker(office.clone(), name.as_str());
             let on_death: OnDeath = Arc::new(note_death);
             let system = System::start(plan, clock, &letters, &on_death)
                 .map_err(|error| failed(error.to_string()))?;
             let system = Arc::new(system);
+            office.add_redriver(&format!("snmp.{name}"), redriver(system.results()));
             let mut sticky = Sticky::of(&system);
             if let Err(why) = sticky.restore(state, &system) {
                 tracing::warn!(

@@ -45,8 +45,8 @@ const FAULTS: &str = "dead=8%,slow=4%:120ms,garbage=2%,wrong-source=2%,too-big=2
 const REDRAW: Duration = Duration::from_millis(500);
 /// How often a line is printed elsewhere.
 const LINE: Duration = Duration::from_secs(2);
-/// How long work under way may go on after the end; no job's deadline is longer.
-const DRAIN: Duration = Duration::from_secs(6);
+/// How long work under way may go on after the end: longer than any job's deadline.
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// Runs the demo.
 ///
@@ -131,6 +131,7 @@ fn config(devices: u32, first: &str) -> Result<SnmpConfig, CliError> {
             },
             "interfaces": {
                 "interval": "5s",
+                "deadline": "2s",
                 "walk": ["1.3.6.1.2.1.2.2.1.8", "1.3.6.1.2.1.2.2.1.10", "1.3.6.1.2.1.2.2.1.16"],
             },
         },

@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// minimal
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     model: Vec<String>,
-    /// A recorded device instead of, or beside, a model: FILE.snmprec, or the text of `snmpwalk -On`
+    /// A recorded device instead of, or beside, a model: FILE.snmprec, or the text of
+    /// `snmpwalk -On`
     #[arg(long, value_name = "FILE")]
     recording: Vec<PathBuf>,
     /// Who misbehaves and how, such as "dead=10%,slow=5%:200ms,loss=2%"

@@ -468,3 +468,37 @@ fn what_the_command_says_of_itself_is_there() {
     }
     assert_eq!(place.ask(&["explain", "T9999"]).status.code(), Some(2));
 }
+
+#[test]
+fn what_a_full_disk_refuses_is_kept_and_sent_again() {
+    let more = "[snmp.core.sink.jsonl.full]\npath = \"/dev/full\"\n";
+    let mut rig = Rig::start("letters", 2, more);
+    let letters = eventually("letters", || {
+        let letters = rig.place.json(&["letters", "ls"]);
+        (letters["letters"].as_object()?.len() >= 3).then_some(letters)
+    });
+    let id = letters["letters"].as_object().unwrap().keys().next().unwrap().clone();
+    let letter = rig.place.json(&["letters", "show", &id]);
+    assert!(letter.to_string().contains("/dev/full"), "{letter}");
+    let dry = rig.place.json(&["letters", "redrive", "--dry-run"]);
+    assert!(dry.to_string().contains("\"sent\":0"), "{dry}");
+    rig.place.json(&["stop"]);
+    assert_eq!(rig.daemon.ended(), Some(0), "{}", rig.log());
+    let path = rig.place.dir.join("t.toml");
+    let mended = rig.place.dir.join("mended.jsonl");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace("/dev/full", mended.to_str().unwrap())).unwrap();
+    rig.daemon = Running::start(
+        &mut rig.place.command(&["run", "--config", path.to_str().unwrap()]),
+        &rig.place.dir.join("run2.log"),
+    );
+    eventually("the letters outlived the restart", || {
+        let answer = rig.place.ask(&["letters", "show", &id]);
+        answer.status.success().then_some(())
+    });
+    eventually("the letters are sent again", || {
+        rig.place.ask(&["letters", "redrive", "--rate", "1000"]);
+        (!rig.place.ask(&["letters", "show", &id]).status.success()).then_some(())
+    });
+    assert!(fs::read_to_string(mended).unwrap().contains("\"job\":\"up\""));
+}

@@ -12,40 +12,9 @@ impl Office {
     pub fn export(&self, out: &mut Exposition) {
         self.export_present(out);
         self.export_refused(out);
-        let OfficeCounts {
-            letters,
-            log,
-            unwritten,
-        } = self.counts();
-        let counters = [
-            ("added", letters.added, "put into the box"),
-            ("restored", letters.restored, "read at the start"),
-            ("redriven", letters.redriven, "sent again and acknowledged"),
-            ("discarded", letters.discarded, "thrown away by a person"),
-            ("expired", letters.expired, "thrown away for their age"),
-            ("displaced", letters.displaced, "thrown away to make room"),
-            ("redrives_failed", letters.redrives_failed, "sent in vain"),
-            ("unwritten", unwritten, "changed, but not on disk"),
-            ("log_records", log.appended, "or changes of them, on disk"),
-            ("log_failures", log.failed, "or changes of them, refused"),
-        ];
-        for (noun, value, what) in counters {
-            let (name, help) = (name(noun), format!("Letters {what}."));
-            out.family(&name, &help, Kind::Counter, Unit::None)
-                .sample(&[], value);
-        }
-        let help = "Syncs of the letter log.";
-        out.family(&name("log_syncs"), help, Kind::Counter, Unit::None)
-            .sample(&[], log.batches);
-        let help = "Memory of the letters in the box.";
-        out.family(&name("bytes"), help, Kind::Gauge, Unit::Bytes)
-            .sample(&[], letters.bytes);
-        let help = "Size of the letter log on disk.";
-        out.family(&name("log_bytes"), help, Kind::Gauge, Unit::Bytes)
-            .sample(&[], log.bytes);
-        let help = "Files of the letter log.";
-        out.family(&name("log_segments"), help, Kind::Gauge, Unit::None)
-            .sample(&[], log.segments);
+        let counts = self.counts();
+        export_box(&counts, out);
+        export_log(&counts, out);
     }
 
     fn export_present(&self, out: &mut Exposition) {
@@ -59,7 +28,7 @@ impl Office {
             }
         }
         let help = "Letters in the box by what may be done with them.";
-        let mut family = out.family(&name("present"), help, Kind::Gauge, Unit::None);
+        let mut family = out.family("trunkline_letters_present", help, Kind::Gauge, Unit::None);
         for ((system, state), n) in present {
             let (kind, name) = system.split_once('.').unwrap_or((&system, ""));
             let labels = [("system", kind), ("name", name), ("state", state)];
@@ -69,13 +38,70 @@ impl Office {
 
     fn export_refused(&self, out: &mut Exposition) {
         let help = "Letters that were refused and are lost.";
-        let mut family = out.family(&name("refused"), help, Kind::Counter, Unit::None);
+        let mut family = out.family("trunkline_letters_refused", help, Kind::Counter, Unit::None);
         for (why, n) in lock(&self.refused).iter() {
             family.sample(&[("reason", why)], *n);
         }
     }
 }
 
-fn name(noun: &str) -> String {
-    format!("trunkline_letters_{noun}")
+fn export_box(counts: &OfficeCounts, out: &mut Exposition) {
+    let letters = &counts.letters;
+    let mut counter = |name, help, value| {
+        out.family(name, help, Kind::Counter, Unit::None)
+            .sample(&[], value);
+    };
+    let help = "Letters put into the box.";
+    counter("trunkline_letters_added", help, letters.added);
+    let help = "Letters read at the start.";
+    counter("trunkline_letters_restored", help, letters.restored);
+    let help = "Letters sent again and acknowledged.";
+    counter("trunkline_letters_redriven", help, letters.redriven);
+    let help = "Letters sent in vain.";
+    counter(
+        "trunkline_letters_redrives_failed",
+        help,
+        letters.redrives_failed,
+    );
+    let help = "Letters thrown away by a person.";
+    counter("trunkline_letters_discarded", help, letters.discarded);
+    let help = "Letters thrown away for their age.";
+    counter("trunkline_letters_expired", help, letters.expired);
+    let help = "Letters thrown away to make room.";
+    counter("trunkline_letters_displaced", help, letters.displaced);
+    let help = "Letters changed, but not on disk.";
+    counter("trunkline_letters_unwritten", help, counts.unwritten);
+    let help = "Memory of the letters in the box.";
+    out.family("trunkline_letters_bytes", help, Kind::Gauge, Unit::Bytes)
+        .sample(&[], letters.bytes);
+}
+
+fn export_log(counts: &OfficeCounts, out: &mut Exposition) {
+    let log = &counts.log;
+    let mut counter = |name, help, value| {
+        out.family(name, help, Kind::Counter, Unit::None)
+            .sample(&[], value);
+    };
+    let help = "Letters, or changes of them, on disk.";
+    counter("trunkline_letters_log_records", help, log.appended);
+    let help = "Letters, or changes of them, refused.";
+    counter("trunkline_letters_log_failures", help, log.failed);
+    let help = "Syncs of the letter log.";
+    counter("trunkline_letters_log_syncs", help, log.batches);
+    let help = "Size of the letter log on disk.";
+    out.family(
+        "trunkline_letters_log_bytes",
+        help,
+        Kind::Gauge,
+        Unit::Bytes,
+    )
+    .sample(&[], log.bytes);
+    let help = "Files of the letter log.";
+    out.family(
+        "trunkline_letters_log_segments",
+        help,
+        Kind::Gauge,
+        Unit::None,
+    )
+    .sample(&[], log.segments);
 }

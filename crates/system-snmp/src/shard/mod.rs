@@ -61,7 +61,8 @@ pub struct BatchPolicy {
     /// The most datagrams that one system call is given; 1 to 64.
     pub max: usize,
     /// How long the first of a batch waits for others. Zero, the default, sends what is ready: a
-    /// batch then forms from what came while the last one was sent, and an idle shard adds no delay.
+    /// batch then forms from what came while the last one was sent, and an idle shard adds no
+    /// delay.
     pub linger: Duration,
 }
 
