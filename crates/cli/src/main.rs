@@ -61,6 +61,8 @@ enum Verb {
     Drain(remote::DrainArgs),
     /// Put a target back into service.
     Resume(remote::DrainArgs),
+    /// Watch what changes, as it happens.
+    Events(remote::RemoteArgs),
     /// Read the configuration file again.
     Reload(remote::RemoteArgs),
     /// List everything that the daemon can be asked.
@@ -105,6 +107,7 @@ impl Verb {
             }
             Self::Drain(args) => remote::run(&args.which.remote, args.call("drain")),
             Self::Resume(args) => remote::run(&args.which.remote, args.call("resume")),
+            Self::Events(args) => remote::watch(&args, "events"),
             Self::Reload(args) => remote::process(&args, "reload"),
             Self::Operations(args) => remote::operations(&args),
             Self::Call(args) => remote::call(&args.remote, &args),

@@ -1,18 +1,21 @@
 //! What may be asked of the process itself: its phase, its log, its configuration, its end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
 use trunkline_engine::health::{Health, Report};
 use trunkline_engine::time::Time;
 use trunkline_runtime::clock::Clock;
 use trunkline_runtime::log::{Level, LogHandle};
 use trunkline_runtime::operation::{
-    Effect, ErrorKind, Operation, OperationError, Registration, Registry,
+    Effect, ErrorKind, ItemSender, Operation, OperationError, Registration, Registry,
 };
 use trunkline_runtime::shutdown::ShutdownHandle;
+
+use super::systems::{Event, Systems};
 
 /// Makes a health report.
 pub(super) type Reporter = Arc<dyn Fn() -> Report + Send + Sync>;
@@ -29,6 +32,7 @@ pub(super) struct Process {
     pub(super) report: Reporter,
     pub(super) reload: Reloader,
     pub(super) config_text: String,
+    pub(super) systems: Weak<Systems>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -100,6 +104,7 @@ impl Process {
             reload(&process),
             stop(&process),
             config(&process),
+            events(&process),
         ];
         all.into_iter()
             .map(|operation| registry.register(operation))
@@ -245,6 +250,29 @@ fn config(process: &Arc<Process>) -> Operation {
             }))
         },
     )
+}
+
+fn events(process: &Arc<Process>) -> Operation {
+    let own = process.clone();
+    let summary = "What changes from now on, as it happens";
+    let watch = move |_, Nothing {}, out: ItemSender<Event>| {
+        let receiver = own.systems.upgrade().map(|systems| systems.watch());
+        async move {
+            let Some(mut receiver) = receiver else {
+                return Ok(());
+            };
+            loop {
+                match receiver.recv().await {
+                    Ok(event) => out.send(&event).await?,
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "a watcher of events was too slow");
+                    }
+                    Err(RecvError::Closed) => return Ok(()),
+                }
+            }
+        }
+    };
+    Operation::stream("engine", "process", "events", summary, Effect::Read, watch)
 }
 
 /// A reporter over `health` that reads the machine's resources at most once a second.

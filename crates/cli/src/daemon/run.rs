@@ -131,6 +131,7 @@ async fn serve(
         report: report.clone(),
         reload: reload.clone(),
         config_text: show(loaded),
+        systems: Arc::downgrade(&systems),
     };
     let _process = process.register(&registry);
     let admin = AdminServer::start(&config.admin, registry, metrics, report, clock).await?;

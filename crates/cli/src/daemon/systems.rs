@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::broadcast;
 use trunkline_engine::health::{Health, Verdict};
 use trunkline_engine::time::Time;
 use trunkline_runtime::clock::Clock;
@@ -12,7 +15,9 @@ use trunkline_runtime::operation::{Registration, Registry};
 use trunkline_runtime::shutdown::Part;
 use trunkline_runtime::state::StateDir;
 use trunkline_runtime::thread::Death;
-use trunkline_system_snmp::{OnDeath, System, SystemPlan, operations, redriver, undertaker};
+use trunkline_system_snmp::{
+    BreakerEvent, OnDeath, System, SystemPlan, operations, redriver, undertaker,
+};
 
 use super::root::RootConfig;
 use super::run::RunError;
@@ -29,9 +34,33 @@ struct Running {
     _check: trunkline_engine::health::CheckHandle,
 }
 
+/// Something that changed, for whoever watches.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Event {
+    /// Milliseconds since 1970.
+    time_ms: u64,
+    /// What kind of event; `breaker` for a breaker that changed its state.
+    event: &'static str,
+    /// The system.
+    system: String,
+    /// Whose breaker, by address.
+    target: String,
+    /// The state that it left.
+    from: &'static str,
+    /// The state that it entered.
+    to: &'static str,
+    /// Why.
+    reason: String,
+}
+
+/// Events that a watcher may be behind; it is told how many it missed.
+const EVENTS_BEHIND: usize = 1024;
+
 /// The running systems.
 pub(super) struct Systems {
     running: Vec<Running>,
+    events: broadcast::Sender<Event>,
+    clock: Clock,
 }
 
 impl Systems {
@@ -81,7 +110,11 @@ impl Systems {
                 system,
             });
         }
-        Ok(Self { running })
+        Ok(Self {
+            running,
+            events: broadcast::Sender::new(EVENTS_BEHIND),
+            clock,
+        })
     }
 
     /// Every system.
@@ -99,24 +132,36 @@ impl Systems {
         }
     }
 
-    /// Logs what breakers did since the last call.
+    /// Events from now on.
+    pub(super) fn watch(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Logs what breakers did since the last call, and tells those who watch.
     pub(super) fn tell_events(&self) {
         for system in self.all() {
             for stats in system.client().stats() {
                 for event in stats.take_events() {
-                    let (target, change) = (event.target, event.transition);
-                    let (from, to) = (change.from.as_str(), change.to.as_str());
-                    tracing::info!(
-                        system = system.name(),
-                        %target,
-                        from,
-                        to,
-                        reason = %change.reason,
-                        "breaker"
-                    );
+                    self.tell(system.name(), &event);
                 }
             }
         }
+    }
+
+    fn tell(&self, system: &str, event: &BreakerEvent) {
+        let (target, change) = (event.target, event.transition);
+        let (from, to) = (change.from.as_str(), change.to.as_str());
+        tracing::info!(system, %target, from, to, reason = %change.reason, "breaker");
+        // Without a watcher there is nobody to tell.
+        let _watchers = self.events.send(Event {
+            time_ms: self.clock.wall().as_unix_millis(),
+            event: "breaker",
+            system: system.to_owned(),
+            target: target.to_string(),
+            from,
+            to,
+            reason: change.reason.to_string(),
+        });
     }
 
     /// Takes over a new configuration. What cannot change without a restart is listed.

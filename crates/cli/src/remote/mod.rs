@@ -78,6 +78,22 @@ pub(crate) fn process(args: &RemoteArgs, operation: &str) -> Result<Exit, CliErr
     )
 }
 
+/// Prints the items of a stream of the process itself until it ends or the reader has had enough.
+pub(crate) fn watch(args: &RemoteArgs, operation: &str) -> Result<Exit, CliError> {
+    let ended = runtime()?.block_on(async {
+        let client = connect(args).await?;
+        let input = serde_json::json!({});
+        let items = client
+            .stream("engine", "process", operation, input, None)
+            .await;
+        print_items(items.map_err(Failure::Call)?).await
+    });
+    match ended {
+        Ok(()) => Ok(Exit::Done),
+        Err(failure) => failure.tell(),
+    }
+}
+
 /// Calls any operation by its three names.
 pub(crate) fn call(args: &RemoteArgs, call: &CallArgs) -> Result<Exit, CliError> {
     let input = match &call.input {

@@ -281,11 +281,18 @@ fn http_shows_probes_and_metrics_and_nothing_else_without_a_token() {
     });
     let metrics = rig.get("/metrics");
     let value = |name: &str, label: &str| {
-        let mut lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        let line = lines.next().unwrap_or_else(|| panic!("no {name} with {label} in {metrics}"));
+        let mut lines = metrics
+            .lines()
+            .filter(|line| line.starts_with(name) && line.contains(label));
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("no {name} with {label} in {metrics}"));
         line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
     };
-    assert_eq!(value("trunkline_ledger_imbalance{", "book=\"requests\""), 0.0);
+    assert_eq!(
+        value("trunkline_ledger_imbalance{", "book=\"requests\""),
+        0.0
+    );
     assert!(value("trunkline_snmp_runs_total{", "outcome=\"complete\"") > 0.0);
     assert!(metrics.ends_with("# EOF\n"));
     assert!(rig.get("/livez").starts_with("HTTP/1.1 200"));
@@ -477,7 +484,13 @@ fn what_a_full_disk_refuses_is_kept_and_sent_again() {
         let letters = rig.place.json(&["letters", "ls"]);
         (letters["letters"].as_object()?.len() >= 3).then_some(letters)
     });
-    let id = letters["letters"].as_object().unwrap().keys().next().unwrap().clone();
+    let id = letters["letters"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
     let letter = rig.place.json(&["letters", "show", &id]);
     assert!(letter.to_string().contains("/dev/full"), "{letter}");
     let dry = rig.place.json(&["letters", "redrive", "--dry-run"]);
@@ -489,7 +502,9 @@ fn what_a_full_disk_refuses_is_kept_and_sent_again() {
     let config = fs::read_to_string(&path).unwrap();
     fs::write(&path, config.replace("/dev/full", mended.to_str().unwrap())).unwrap();
     rig.daemon = Running::start(
-        &mut rig.place.command(&["run", "--config", path.to_str().unwrap()]),
+        &mut rig
+            .place
+            .command(&["run", "--config", path.to_str().unwrap()]),
         &rig.place.dir.join("run2.log"),
     );
     eventually("the letters outlived the restart", || {
@@ -500,5 +515,36 @@ fn what_a_full_disk_refuses_is_kept_and_sent_again() {
         rig.place.ask(&["letters", "redrive", "--rate", "1000"]);
         (!rig.place.ask(&["letters", "show", &id]).status.success()).then_some(())
     });
-    assert!(fs::read_to_string(mended).unwrap().contains("\"job\":\"up\""));
+    assert!(
+        fs::read_to_string(mended)
+            .unwrap()
+            .contains("\"job\":\"up\"")
+    );
+}
+
+#[test]
+fn events_are_told_as_they_happen() {
+    let rig = Rig::start("events", 3, "");
+    let mut watcher = rig.place.command(&["events"]);
+    let mut watcher = Running(watcher.stdout(Stdio::piped()).spawn().unwrap());
+    let mut out = std::io::BufReader::new(watcher.0.stdout.take().unwrap());
+    // The order may come before the watcher has connected, so it is given until it is seen.
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        tell.send(line).ok();
+    });
+    let line = eventually("an event", || {
+        for state in ["open", "auto"] {
+            rig.place
+                .json(&["breakers", "--force", "sim-1", "--to", state]);
+        }
+        told.recv_timeout(Duration::from_millis(300)).ok()
+    });
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&event["event"], &event["system"]),
+        (&"breaker".into(), &"core".into())
+    );
 }
