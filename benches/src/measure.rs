@@ -6,8 +6,8 @@
 //! found everything in its cache, and the sample is taken again.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use crate::clock::{cpu_nanos_of, reading_cost_nanos};
@@ -201,10 +201,14 @@ fn on_two_threads<O: FnMut()>(
     iterations: u64,
 ) -> Option<f64> {
     begin_sample();
-    let barrier = Barrier::new(2);
+    let arrived = AtomicU64::new(0);
     let one = || {
         let mut op = make();
-        barrier.wait();
+        // Spinning: whoever is woken from a wait starts late.
+        arrived.fetch_add(1, Relaxed);
+        while arrived.load(Relaxed) < 2 {
+            std::hint::spin_loop();
+        }
         let start = Instant::now();
         let sample = looped(iterations, &mut op);
         (sample, start, Instant::now())
@@ -296,6 +300,11 @@ struct Figures {
     ratios_of_two: Vec<f64>,
 }
 
+/// A sample on two threads is so much shorter, also since contention makes it longer.
+const PAIR_PART: u64 = 40;
+/// How often it is tried to have both run together.
+const PAIR_TRIES: usize = 12;
+
 /// Measures all cases, interleaved.
 pub fn rows_of(mut cases: Vec<Case>, plan: Plan) -> Vec<Row> {
     let mut reference = fetch_add();
@@ -318,7 +327,9 @@ pub fn rows_of(mut cases: Vec<Case>, plan: Plan) -> Vec<Row> {
             figures.ratios.push(nanos / unit);
             figures.nanos.push(nanos);
             if let Some(pair) = &case.pair {
-                let nanos = (0..4).find_map(|_| pair(figures.iterations / 2 + 1));
+                // Short, so that both are likely to keep their cores on a busy machine.
+                let iterations = figures.iterations / PAIR_PART + 1;
+                let nanos = (0..PAIR_TRIES).find_map(|_| pair(iterations));
                 let ratio = nanos.map(|nanos| nanos / case.items / unit);
                 figures.ratios_of_two.extend(ratio);
             }

@@ -28,8 +28,9 @@ const BACKLOG: u32 = 64;
 const PATH_BYTES_MAX: usize = 107;
 
 /// Where the control socket is: `configured`, else `$RUNTIME_DIRECTORY/control.sock` (its first
-/// entry), else `$XDG_RUNTIME_DIR/trunkline/control.sock`. `env` looks up a variable. Daemon and
-/// commands must both ask here.
+/// entry), else `$XDG_RUNTIME_DIR/trunkline/control.sock`, else for root
+/// `/run/trunkline/control.sock`, where a service manager puts it too. `env` looks up a variable.
+/// Daemon and commands must both ask here.
 ///
 /// # Errors
 /// [`AdminError::NoSocketPlace`].
@@ -46,8 +47,13 @@ pub fn socket_path(
             .next()
             .filter(|path| path.is_absolute())
     };
+    let of_root = || {
+        let root = rustix::process::geteuid().is_root();
+        root.then(|| PathBuf::from("/run/trunkline"))
+    };
     first("RUNTIME_DIRECTORY")
         .or_else(|| Some(first("XDG_RUNTIME_DIR")?.join("trunkline")))
+        .or_else(of_root)
         .map(|dir| dir.join("control.sock"))
         .ok_or(AdminError::NoSocketPlace)
 }
@@ -220,8 +226,10 @@ mod tests {
             path(&[("XDG_RUNTIME_DIR", "/x")]).as_deref(),
             Some(Path::new("/x/trunkline/control.sock"))
         );
-        assert_eq!(path(&[("XDG_RUNTIME_DIR", "x")]), None);
-        assert_eq!(path(&[]), None);
+        let root = rustix::process::geteuid().is_root();
+        let last = root.then(|| PathBuf::from("/run/trunkline/control.sock"));
+        assert_eq!(path(&[("XDG_RUNTIME_DIR", "x")]), last, "a relative path counts as unset");
+        assert_eq!(path(&[]), last);
         let configured = socket_path(Some(Path::new("/c")), env(both)).unwrap();
         assert_eq!(configured, Path::new("/c"));
     }

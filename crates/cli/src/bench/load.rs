@@ -65,6 +65,8 @@ pub(super) struct Load<'a> {
     free: Vec<u32>,
     /// Requests that ended in full.
     pub(super) answered: u64,
+    /// Answers to GETs that were read, refusals included.
+    pub(super) replies: u64,
     /// Values decoded.
     pub(super) varbinds: u64,
     /// Requests that ended otherwise, by kind.
@@ -94,6 +96,7 @@ impl<'a> Load<'a> {
             starts: Vec::new(),
             free: Vec::new(),
             answered: 0,
+            replies: 0,
             varbinds: 0,
             errors: BTreeMap::new(),
             latency_ns: Histogram::new(),
@@ -211,6 +214,7 @@ impl<'a> Load<'a> {
         let failure = match completion.event {
             Event::Page(reply, _credit) => return self.decode(&reply),
             Event::Reply(reply) => {
+                self.replies += 1;
                 self.decode(&reply);
                 let refused = reply.status != 0;
                 refused.then(|| {

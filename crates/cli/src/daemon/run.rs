@@ -251,7 +251,7 @@ async fn tidy(systems: Arc<Systems>, state: Arc<StateDir>, office: Arc<Office>) 
         systems.tell_events();
         second += 1;
         let chores = (systems.clone(), state.clone(), office.clone());
-        let resolve = second % 120 == 0;
+        let resolve = second.is_multiple_of(120);
         let done = tokio::task::spawn_blocking(move || {
             let (systems, state, office) = chores;
             systems.save_decisions(&state);

@@ -2,8 +2,8 @@
 //!
 //! A unit is one record for one sink. It ends delivered when the sink has written it, dropped when
 //! the sink's queue had no room, dead-lettered when the sink failed and the letter log took it,
-//! failed when that failed too, cancelled when it was sent again and nobody waits for it any more. A
-//! sink that is slow or broken delays only itself.
+//! failed when that failed too, cancelled when it was sent again and nobody waits for it any more.
+//! A sink that is slow or broken delays only itself.
 
 mod archive;
 mod jsonl;

@@ -410,7 +410,10 @@ fn a_target_removed_while_its_request_backs_off_ends_it_and_hands_it_to_nobody()
     assert!(ends[0].1.contains("TargetRemoved"), "{ends:?}");
     assert!(ends[0].0 < Time::from_millis(700), "{ends:?}");
     let taken_over = world.client().client.targets();
-    assert_eq!(taken_over[0].figures.requests, 0, "the new target was asked");
+    assert_eq!(
+        taken_over[0].figures.requests, 0,
+        "the new target was asked"
+    );
 }
 
 #[test]
