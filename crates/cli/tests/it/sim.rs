@@ -93,10 +93,8 @@ fn every_agent_answers_from_its_own_address_until_a_signal() {
     let (code, report) = sim.stop(Signal::TERM);
     assert_eq!(code, Some(0));
     let counters = &report["counters"];
-    assert_eq!(
-        (&counters["replied"], &counters["unknown_agent"]),
-        (&2.into(), &1.into())
-    );
+    assert_eq!(counters["replied"], 2, "{report}");
+    assert!(counters["unknown_agent"].as_u64().unwrap() > 0, "{report}");
 }
 
 #[test]
