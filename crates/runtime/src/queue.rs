@@ -17,7 +17,8 @@ use crate::clock::Clock;
 pub struct Queue<T> {
     lane: Lane<T>,
     clock: Clock,
-    turn: Mutex<()>,
+    /// Whether the queue is closed; also held while looking, so that no wake-up is missed.
+    closed: Mutex<bool>,
     filled: Condvar,
     room: Condvar,
 }
@@ -39,7 +40,7 @@ impl<T> Queue<T> {
         Self {
             lane: Lane::new(policy),
             clock,
-            turn: Mutex::new(()),
+            closed: Mutex::new(false),
             filled,
             room,
         }
@@ -110,19 +111,19 @@ impl<T> Queue<T> {
 
     /// Waits a little for room, at most until `until`; call [`Self::try_push`] again then.
     pub fn wait_for_room(&self, until: Time) {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         // Room that is made between the push and the wait is found at the next step.
         let step = until
             .saturating_since(self.clock.now())
             .min(Duration::from_millis(10));
-        drop(self.room.wait_timeout(turn, step));
+        drop(self.room.wait_timeout(closed, step));
     }
 
-    /// Waits up to `patience` for something to pop.
+    /// Waits up to `patience` for something to pop; not at all once the queue is closed.
     pub fn wait_for_item(&self, patience: Duration) {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let empty = |_: &mut ()| self.lane.is_empty();
-        drop(self.filled.wait_timeout_while(turn, patience, empty));
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = |closed: &mut bool| !*closed && self.lane.is_empty();
+        drop(self.filled.wait_timeout_while(closed, patience, nothing));
     }
 
     /// Moves up to `max` items to `out`, without waiting.
@@ -135,13 +136,14 @@ impl<T> Queue<T> {
     /// Refuses whatever comes from now on; what waits can still be popped.
     pub fn close(&self) {
         self.lane.close();
-        self.wake();
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.filled.notify_all();
         self.room.notify_all();
     }
 
     /// Wakes the consumer. The lock makes sure that it is not between looking and waiting.
     fn wake(&self) {
-        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.closed.lock().unwrap_or_else(PoisonError::into_inner));
         self.filled.notify_all();
     }
 }
@@ -208,6 +210,7 @@ mod tests {
         let queue = queue(OnFull::Reject);
         assert!(queue.push(0, 1, 1).accepted);
         queue.close();
+        queue.wait_for_item(Duration::from_secs(3600));
         assert_eq!(queue.push(0, 1, 2).returned, [(2, Refusal::Closed)]);
         let mut out = Vec::new();
         queue.pop(8, &mut out);

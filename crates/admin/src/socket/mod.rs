@@ -228,7 +228,11 @@ mod tests {
         );
         let root = rustix::process::geteuid().is_root();
         let last = root.then(|| PathBuf::from("/run/trunkline/control.sock"));
-        assert_eq!(path(&[("XDG_RUNTIME_DIR", "x")]), last, "a relative path counts as unset");
+        assert_eq!(
+            path(&[("XDG_RUNTIME_DIR", "x")]),
+            last,
+            "a relative path counts as unset"
+        );
         assert_eq!(path(&[]), last);
         let configured = socket_path(Some(Path::new("/c")), env(both)).unwrap();
         assert_eq!(configured, Path::new("/c"));

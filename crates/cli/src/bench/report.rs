@@ -151,7 +151,11 @@ impl Report {
         let per = |n: u64, time: Duration| n as f64 / time.as_secs_f64().max(1e-9);
         let varbinds = load.varbinds;
         // A walk's last page may hold no row for the reader, so pages are counted by the shard.
-        let requests = if load.replies > 0 { load.replies } else { totals.answers };
+        let requests = if load.replies > 0 {
+            load.replies
+        } else {
+            totals.answers
+        };
         Self {
             schema_version: SCHEMA_VERSION,
             mode,

@@ -164,7 +164,12 @@ fn open_state(config: &RootConfig) -> Result<StateDir, StateError> {
 
 fn open_office(state: &StateDir, clock: Clock) -> Result<Arc<Office>, RunError> {
     let dir = state.subdir("letters")?;
-    let opened = Office::open(&dir, LetterPolicy::default(), clock);
+    // A record is kept as text, twice its size; one that is cut could not be sent again.
+    let policy = LetterPolicy {
+        payload_max: 1 << 20,
+        ..LetterPolicy::default()
+    };
+    let opened = Office::open(&dir, policy, clock);
     let (office, recovery) = opened.map_err(|error| RunError::Letters(error.to_string()))?;
     if recovery.bytes_cut() > 0 {
         let bytes = recovery.bytes_cut();

@@ -398,8 +398,13 @@ fn books(system: &System) -> Books {
 }
 
 fn sheet(balance: &Balance) -> Sheet {
-    let lines = balance.fields().into_iter().map(|(name, n)| (name, i128::from(n)));
-    lines.chain([("imbalance", i128::from(balance.imbalance()))]).collect()
+    let lines = balance
+        .fields()
+        .into_iter()
+        .map(|(name, n)| (name, i128::from(n)));
+    lines
+        .chain([("imbalance", i128::from(balance.imbalance()))])
+        .collect()
 }
 
 fn router(system: &System) -> Arc<Router> {
