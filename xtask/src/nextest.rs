@@ -18,6 +18,8 @@ use crate::workspace;
 
 /// Our configuration of nextest, from the root of the workspace.
 pub(crate) const CONFIG: &str = "xtask/nextest.toml";
+/// Where it puts its report, whatever the target folder: `store.dir` of that configuration.
+const REPORT: &str = "target/nextest/suite/junit.xml";
 /// Above this a test is named in the summary.
 const SLOW: Duration = Duration::from_secs(20);
 
@@ -57,18 +59,20 @@ pub(crate) fn build() -> Outcome {
 ///
 /// # Errors
 /// A test fails.
-pub(crate) fn run(target: &Path) -> Outcome<Timings> {
+pub(crate) fn run() -> Outcome<Timings> {
     if is_there() {
-        with_nextest(target)
+        with_nextest()
     } else {
         one_by_one()
     }
 }
 
-fn with_nextest(target: &Path) -> Outcome<Timings> {
+fn with_nextest() -> Outcome<Timings> {
+    let report = workspace::root().join(REPORT);
+    // An old one must not be taken for this run's; there may be none.
+    std::fs::remove_file(&report).ok();
     let mut tests = command::cargo(&["nextest", "run", "--workspace", "--no-tests", "pass"]);
     command::run(tests.args(["--config-file", CONFIG, "--profile", "suite"]))?;
-    let report = target.join("nextest/suite/junit.xml");
     let report = std::fs::read_to_string(&report)
         .map_err(|error| Failure::new(format!("nextest left no report: {error}")))?;
     Ok(timings(report.lines().filter_map(case)))

@@ -55,7 +55,7 @@ const STEPS: &[Step] = &[
         name: "tests",
         alone: "cargo nextest run --workspace, or cargo test --workspace",
         run: |session| {
-            session.timings = nextest::run(&session.target)?;
+            session.timings = nextest::run()?;
             Ok(())
         },
     },

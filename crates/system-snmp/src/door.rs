@@ -21,6 +21,9 @@ impl std::fmt::Debug for Door {
     }
 }
 
+/// What a push finds for the moment when its shard is behind.
+pub(crate) const DOOR_FULL: SnmpError = SnmpError::QueueFull("the shard's door");
+
 /// Commands about order and life go before work.
 const CONTROL: u8 = 0;
 /// Work, and the targets that it is for, in the order in which they were handed in.
@@ -67,7 +70,7 @@ impl Door {
                 victim: command, ..
             } => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                Err((command, SnmpError::QueueFull("the shard's door")))
+                Err((command, DOOR_FULL))
             }
         }
     }

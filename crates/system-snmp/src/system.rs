@@ -18,6 +18,7 @@ use trunkline_runtime::thread::Supervisor;
 
 use crate::client::Client;
 use crate::config::{JobPlan, SinkPlan, SystemPlan, TargetPlan};
+use crate::door::DOOR_FULL;
 use crate::error::SnmpError;
 use crate::poller::{PolledTarget, Poller, PollerFigures, PollerStats};
 use crate::results::{JsonLines, Results, Samples, Sink, Undertaker};
@@ -323,8 +324,8 @@ impl System {
 
     fn forget(&self, target: Option<&NamedTarget>) {
         if let Some(id) = target.and_then(|target| target.id) {
-            // A door that is full now keeps the target; it is idle and costs its memory only.
-            let _full = self.client().remove_target(id);
+            // A door that stays full keeps the target; it is idle and costs its memory only.
+            let _full = patiently(|| self.client().remove_target(id));
         }
     }
 
@@ -395,12 +396,29 @@ fn take_on(client: &Client, plan: &TargetPlan) -> Result<NamedTarget, StartError
         name: plan.name.clone(),
         error,
     };
-    let id = client.add_target(spec(plan, addr)).map_err(refused)?;
+    let spec = spec(plan, addr);
+    let id = patiently(|| client.add_target(spec.clone())).map_err(refused)?;
     Ok(NamedTarget {
         id: Some(id),
         plan: plan.clone(),
         unresolved: None,
     })
+}
+
+/// Does what a full door refuses for the moment again, for as long as a shard may take to catch up
+/// with many targets at once.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, SnmpError>) -> Result<T, SnmpError> {
+    const PAUSE: Duration = Duration::from_millis(1);
+    const TRIES: u32 = 2_000;
+    let mut done = attempt();
+    for _ in 0..TRIES {
+        if !matches!(&done, Err(error) if *error == DOOR_FULL) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        done = attempt();
+    }
+    done
 }
 
 fn spec(plan: &TargetPlan, addr: SocketAddr) -> TargetSpec {

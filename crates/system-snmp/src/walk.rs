@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 
-use trunkline_wire_snmp::{ErrorStatus, Oid, OidBuf, Value, VarBind, VarBinds};
+use trunkline_wire_snmp::{DecodeError, ErrorStatus, Oid, OidBuf, Value, VarBind, VarBinds};
 
 use crate::error::SnmpError;
 
@@ -205,8 +205,15 @@ impl Walk {
         self.ceiling
     }
 
-    /// Takes a validated noError page.
-    pub fn page(&mut self, varbinds: VarBinds<'_>) -> Page {
+    /// Takes a noError page.
+    ///
+    /// # Errors
+    /// The first fault in its bytes, to the last of them; the walk is then as it was before.
+    pub fn page(&mut self, varbinds: VarBinds<'_>) -> Result<Page, DecodeError> {
+        if self.seen.is_some() {
+            // What is seen is remembered as it is read, so nothing faulty may be read.
+            all_sound(varbinds.clone())?;
+        }
         let mut page = Page {
             kept_bytes: 0,
             rows: 0,
@@ -215,7 +222,8 @@ impl Walk {
         let total = varbinds.raw().len();
         let mut rest = varbinds;
         let mut last: Option<Oid<'_>> = None;
-        while let Some(Ok(varbind)) = rest.next() {
+        while let Some(varbind) = rest.next() {
+            let varbind = varbind?;
             let judged = match last {
                 Some(last) => self.judge(last, &varbind, page.rows),
                 None => {
@@ -228,9 +236,10 @@ impl Walk {
                     page.rows += 1;
                     page.kept_bytes = total - rest.raw().len();
                 }
+                all_sound(rest)?;
                 page.next = Next::End(self.ended(end, page.rows));
                 self.rows += u64::from(page.rows);
-                return page;
+                return Ok(page);
             }
             page.rows += 1;
             page.kept_bytes = total - rest.raw().len();
@@ -241,13 +250,19 @@ impl Walk {
         }
         self.rows += u64::from(page.rows);
         page.next = self.after_rows(page.rows);
-        page
+        Ok(page)
     }
 
     fn judge(&mut self, previous: Oid<'_>, varbind: &VarBind<'_>, fresh: u32) -> Option<Verdict> {
         let VarBind { oid, value } = *varbind;
         if !oid.starts_with(&self.spec.root) {
-            return Some(Verdict::LeftSubtree);
+            // Leaving backwards is not the subtree's end: the agent lost its way within it.
+            let backwards = oid < self.spec.root.as_oid();
+            return Some(if backwards {
+                not_increasing(previous, oid)
+            } else {
+                Verdict::LeftSubtree
+            });
         }
         if matches!(
             value,
@@ -259,13 +274,7 @@ impl Walk {
             return Some(Verdict::Stop(WalkStop::RowCap(self.spec.max_rows)));
         }
         let Some(seen) = &mut self.seen else {
-            return (oid <= previous).then(|| {
-                let (previous, offending) = (previous.to_owned(), oid.to_owned());
-                Verdict::Stop(WalkStop::NotIncreasing {
-                    previous,
-                    offending,
-                })
-            });
+            return (oid <= previous).then(|| not_increasing(previous, oid));
         };
         let again = oid == previous || (seen.len() < SEEN_MAX && !seen.insert(oid.to_owned()));
         again.then(|| Verdict::Stop(WalkStop::Loop(oid.to_owned())))
@@ -352,10 +361,95 @@ enum Verdict {
     Stop(WalkStop),
 }
 
+fn not_increasing(previous: Oid<'_>, offending: Oid<'_>) -> Verdict {
+    let (previous, offending) = (previous.to_owned(), offending.to_owned());
+    Verdict::Stop(WalkStop::NotIncreasing {
+        previous,
+        offending,
+    })
+}
+
+/// Reads what is left to its end.
+fn all_sound(mut varbinds: VarBinds<'_>) -> Result<(), DecodeError> {
+    varbinds.try_for_each(|varbind| varbind.map(|_| ()))
+}
+
 fn stop(rows: u64, reason: WalkStop) -> WalkEnd {
     if rows == 0 {
         WalkEnd::Failed(reason)
     } else {
         WalkEnd::Partial { rows, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trunkline_wire_snmp::encode_varbinds;
+
+    fn oid(text: &str) -> OidBuf {
+        text.parse().unwrap()
+    }
+
+    fn list(names: &[&str]) -> Vec<u8> {
+        let names: Vec<OidBuf> = names.iter().map(|name| oid(name)).collect();
+        let rows: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_oid(), Value::Integer(1)))
+            .collect();
+        encode_varbinds(&rows).unwrap().into_vec()
+    }
+
+    fn walk(order: Order) -> Walk {
+        let spec = WalkSpec {
+            order,
+            ..WalkSpec::new(oid("1.3.6.1.2"), Method::Bulk(10))
+        };
+        Walk::new(spec, 0)
+    }
+
+    #[test]
+    fn a_fault_anywhere_in_a_page_leaves_the_walk_as_it_was() {
+        for order in [Order::Strict, Order::Relaxed] {
+            for names in [
+                &["1.3.6.1.2.1", "1.3.6.1.2.2"][..],
+                &["1.3.6.1.2.1", "1.3.6.1.3"],
+            ] {
+                let mut walk = walk(order);
+                let sound = list(names);
+                let faulty = [&sound[..], &[0x30, 5, 6]].concat();
+                assert!(walk.page(VarBinds::from_raw(&faulty)).is_err());
+                assert_eq!(walk.question(), (oid("1.3.6.1.2").as_oid(), 10));
+                assert_eq!(walk.rows(), 0);
+                let page = walk.page(VarBinds::from_raw(&sound)).unwrap();
+                assert_eq!(u64::from(page.rows), walk.rows());
+                assert!(page.rows > 0, "nothing of the faulty page is remembered");
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_that_leaves_its_subtree_backwards_is_not_complete() {
+        for order in [Order::Strict, Order::Relaxed] {
+            let page = list(&["1.3.6.1.2.1", "1.3.6.1.1.9"]);
+            let page = walk(order).page(VarBinds::from_raw(&page)).unwrap();
+            let Next::End(WalkEnd::Partial { rows: 1, reason }) = page.next else {
+                panic!("{:?}", page.next);
+            };
+            let (previous, offending) = (oid("1.3.6.1.2.1"), oid("1.3.6.1.1.9"));
+            assert_eq!(
+                reason,
+                WalkStop::NotIncreasing {
+                    previous,
+                    offending
+                }
+            );
+            let beyond = list(&["1.3.6.1.2.1", "1.3.6.1.3"]);
+            let page = walk(order).page(VarBinds::from_raw(&beyond)).unwrap();
+            assert!(matches!(
+                page.next,
+                Next::End(WalkEnd::Complete { rows: 1, .. })
+            ));
+        }
     }
 }

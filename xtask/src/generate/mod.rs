@@ -15,7 +15,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::command::{self, Failure, Outcome};
-use crate::workspace;
+use crate::{nextest, workspace};
 
 /// Whether the pages are written or compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,14 +111,10 @@ struct Program {
 }
 
 impl Program {
-    /// With the features of the whole workspace, as the tests have it: nothing is compiled twice.
+    /// The one that the tests start, because it is built already: building it for itself would
+    /// choose other features for shared dependencies and compile those again.
     fn built() -> Outcome<Self> {
-        command::run(&mut command::cargo(&[
-            "build",
-            "--quiet",
-            "--workspace",
-            "--bins",
-        ]))?;
+        nextest::build()?;
         let path = workspace::metadata()?
             .target_directory
             .join("debug/trunkline");

@@ -48,7 +48,7 @@ pub fn socket_path(
             .filter(|path| path.is_absolute())
     };
     let of_root = || {
-        let root = rustix::process::geteuid().is_root();
+        let root = geteuid().is_root();
         root.then(|| PathBuf::from("/run/trunkline"))
     };
     first("RUNTIME_DIRECTORY")
@@ -226,7 +226,7 @@ mod tests {
             path(&[("XDG_RUNTIME_DIR", "/x")]).as_deref(),
             Some(Path::new("/x/trunkline/control.sock"))
         );
-        let root = rustix::process::geteuid().is_root();
+        let root = geteuid().is_root();
         let last = root.then(|| PathBuf::from("/run/trunkline/control.sock"));
         assert_eq!(
             path(&[("XDG_RUNTIME_DIR", "x")]),

@@ -45,6 +45,9 @@ impl Shard {
 
     /// Ends a job that was never placed in the table.
     pub(super) fn end_unplaced(&mut self, job: Job, error: SnmpError) {
+        if let Some(key) = job.cancel_key {
+            self.cancels.remove(&key);
+        }
         self.setup.stats.count_error(&error);
         self.settle(job, error);
     }

@@ -15,6 +15,7 @@ pub(crate) use command::{Command, NewTarget};
 pub use figures::{BadDatagram, BreakerEvent, ShardFigures, ShardStats};
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use trunkline_engine::budget::{Budget, BudgetPolicy};
 use trunkline_engine::correlate::Correlator;
 use trunkline_engine::guard::Guard;
 use trunkline_engine::ledger::{Balance, DropReason, Outcome, Sheet, SheetReader};
-use trunkline_engine::rng::Rng;
+use trunkline_engine::rng::{Rng, mix64};
 use trunkline_engine::time::Time;
 use trunkline_engine::wheel::Wheel;
 
@@ -106,7 +107,7 @@ pub struct Shard {
     by_addr: HashMap<SocketAddr, Vec<u32>>,
     jobs: Correlator<Job>,
     on_wire: usize,
-    cancels: HashMap<u64, u32>,
+    cancels: HashMap<u64, u32, BuildHasherDefault<OwnKey>>,
     ready: VecDeque<u32>,
     /// Since when a batch that is not full is gathered.
     gathering: Option<Time>,
@@ -135,7 +136,7 @@ impl Shard {
             by_addr: HashMap::new(),
             jobs: Correlator::new(setup.jobs_max, setup.key),
             on_wire: 0,
-            cancels: HashMap::new(),
+            cancels: HashMap::default(),
             ready: VecDeque::new(),
             gathering: None,
             wheel: Wheel::new(now, TICK),
@@ -234,6 +235,24 @@ impl Shard {
 
     fn target(&mut self, slot: u32) -> Option<&mut Target> {
         self.targets.get_mut(slot as usize)?.as_mut()
+    }
+}
+
+/// Hashes numbers that this process counted itself, so nobody can choose them to collide.
+#[derive(Debug, Default)]
+struct OwnKey(u64);
+
+impl Hasher for OwnKey {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = mix64(self.0 ^ n);
     }
 }
 

@@ -6,6 +6,7 @@
 //! attempt is spent.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use trunkline_engine::correlate::Found;
 use trunkline_engine::datagram::{RxBatch, RxMeta};
@@ -15,7 +16,7 @@ use trunkline_engine::time::Time;
 use trunkline_wire_snmp::{self as wire, ErrorStatus, Message, PduKind};
 
 use super::{BadDatagram, Shard};
-use crate::completion::{Event, Reply};
+use crate::completion::{Event, PageCredit, Reply};
 use crate::error::{SnmpError, UnreachableReason};
 use crate::job::{Stage, Work};
 use crate::walk::Next;
@@ -46,16 +47,16 @@ impl Shard {
             attempts,
             bytes: bytes.into(),
         };
-        let times = self.note_answer(now, id);
         if is_walk {
-            self.on_page(now, id, &message, |bytes| reply(bytes, times));
-        } else {
-            self.on_answer(now, id, reply(message.pdu.varbinds.raw(), times));
+            return self.on_page(now, id, &message, reply);
         }
+        let times = self.note_answer(now, id);
+        self.on_answer(now, id, reply(message.pdu.varbinds.raw(), times));
         Ok(())
     }
 
-    /// Whether a message answers job `id`; if so, whether that is a walk.
+    /// Whether a message answers job `id`; if so, whether that is a walk. The page of a walk from
+    /// its own target is not read here: [`Self::on_page`] reads it anyway, and refuses it as well.
     fn believe(
         &mut self,
         id: u32,
@@ -80,17 +81,19 @@ impl Shard {
         if message.community != &target.spec.community[..] {
             return Err(BadDatagram::Community);
         }
-        if message.pdu.varbinds.clone().any(|varbind| varbind.is_err()) {
+        let is_walk = matches!(job.work, Work::Walk { .. });
+        let read_later = is_walk && message.pdu.error_status == 0 && from == target.spec.addr;
+        if !read_later && message.pdu.varbinds.clone().any(|varbind| varbind.is_err()) {
             return Err(BadDatagram::Malformed);
         }
         if !target.accepts(from) {
             return Err(BadDatagram::Source);
         }
-        Ok(matches!(job.work, Work::Walk { .. }))
+        Ok(is_walk)
     }
 
     /// Samples the round trip and returns it with the number of attempts.
-    fn note_answer(&mut self, now: Time, id: u32) -> (std::time::Duration, u32) {
+    fn note_answer(&mut self, now: Time, id: u32) -> (Duration, u32) {
         let Self {
             targets,
             jobs,
@@ -127,31 +130,29 @@ impl Shard {
         job.reply.finish(Event::Reply(reply), &mut self.done);
     }
 
+    /// Takes a page of a walk, unless it is malformed: then nothing has changed.
     fn on_page(
         &mut self,
         now: Time,
         id: u32,
         message: &Message<'_>,
-        reply: impl Fn(&[u8]) -> Reply,
-    ) {
-        let Self {
-            jobs, done, setup, ..
-        } = self;
-        let Found::Live(job) = jobs.find(id) else {
-            return;
+        reply: impl Fn(&[u8], (Duration, u32)) -> Reply,
+    ) -> Result<(), BadDatagram> {
+        let Found::Live(job) = self.jobs.find(id) else {
+            return Ok(());
         };
         let Work::Walk { walk, credit, .. } = &mut job.work else {
-            return;
+            return Ok(());
         };
-        let varbinds = message.pdu.varbinds.clone();
+        let varbinds = &message.pdu.varbinds;
+        let mut kept = None;
         let next = match message.pdu.error_status {
             0 => {
                 let page = walk.page(varbinds.clone());
+                let page = page.map_err(|_| BadDatagram::Malformed)?;
                 if page.rows > 0 {
                     let bytes = &varbinds.raw()[..page.kept_bytes];
-                    let charge = credit.charge();
-                    job.reply.page(reply(bytes), charge, done);
-                    setup.stats.count_rows(page.rows);
+                    kept = Some((bytes, page.rows, credit.charge()));
                 }
                 page.next
             }
@@ -160,19 +161,34 @@ impl Shard {
                 walk.status(status, message.pdu.error_index)
             }
         };
+        let times = self.note_answer(now, id);
+        if let Some((bytes, rows, charge)) = kept {
+            self.setup.stats.count_rows(rows);
+            self.hand_over(id, reply(bytes, times), charge);
+        }
         match next {
             Next::End(end) => self.end_walk(now, id, end),
             Next::Ask => self.ask_on(now, id),
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, id: u32, page: Reply, charge: PageCredit) {
+        let Self { jobs, done, .. } = self;
+        if let Found::Live(job) = jobs.find(id) {
+            job.reply.page(page, charge, done);
         }
     }
 
     /// Gives a walk's next question an id of its own, so that a late copy of this page cannot be
     /// taken for the answer to it.
     fn ask_on(&mut self, now: Time, id: u32) {
-        let cancel_key = self.live(id).and_then(|job| job.cancel_key);
+        // Off the job for the moment, so that its entry stays and is only renamed below.
+        let cancel_key = self.live(id).and_then(|job| job.cancel_key.take());
         let Some(mut job) = self.take_off(now, id, AttemptOutcome::Success) else {
             return;
         };
+        job.cancel_key = cancel_key;
         job.attempts = 0;
         job.backoff = None;
         let parked = match &job.work {
@@ -186,8 +202,8 @@ impl Shard {
             // Its own slot was freed above, so this is out of reach; it still ends the walk.
             Err(full) => return self.end_unplaced(full.0, SnmpError::QueueFull("jobs_max")),
         };
-        if let Some(key) = cancel_key {
-            self.cancels.insert(key, id);
+        if let Some(entry) = cancel_key.and_then(|key| self.cancels.get_mut(&key)) {
+            *entry = id;
         }
         let timer = (deadline != Time::MAX).then(|| self.wheel.insert(deadline, u64::from(id)));
         if let Some(job) = self.live(id) {

@@ -352,6 +352,28 @@ fn system(config: &SnmpConfig) -> System {
 }
 
 #[test]
+fn more_targets_than_a_door_holds_commands_are_taken_on_and_let_go() {
+    let agents = Agents::start(1, |_| ());
+    let many = config(&agents, 10_000, "");
+    let system = system(&many);
+    assert_eq!(system.client().targets().len(), 10_000);
+    let few = config(&agents, 1, "");
+    let report = system
+        .reload(SystemPlan::new("core", &few).unwrap())
+        .unwrap();
+    assert_eq!(
+        report.removed, 10_000,
+        "a single target has a name without a number"
+    );
+    assert_eq!(system.client().targets().len(), 1);
+    let (requests, _) = system.stop();
+    assert_eq!(
+        (requests.imbalance(), requests.in_flight, requests.leaked),
+        (0, 0, 0)
+    );
+}
+
+#[test]
 fn a_system_polls_writes_lines_and_closes_with_balanced_books() {
     let agents = Agents::start(10, |_| ());
     let dir = std::env::temp_dir().join(format!("trunkline-lines-{}", std::process::id()));
@@ -433,6 +455,8 @@ fn strategies_are_swapped_under_load_and_nothing_is_lost() {
     let mut config = config(&agents, 50, engines);
     config.job.values_mut().for_each(|job| {
         job.interval = trunkline_config::Duration::from_millis(20);
+        // What is lost is looked for here, not what a busy machine delays.
+        job.deadline = Some(trunkline_config::Duration::from_secs(5));
     });
     let system = system(&config);
     let router = system.client().guards()[0].router().clone();
