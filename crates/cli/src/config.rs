@@ -147,7 +147,13 @@ pub(crate) fn config(args: &ConfigArgs) -> Result<Exit, CliError> {
 
 fn init(path: &PathBuf) -> Result<(), CliError> {
     let failed = |error: std::io::Error| {
-        CliError::Failed(format!("writing \"{}\": {error}", path.display()))
+        let path = path.display();
+        CliError::Failed(match error.kind() {
+            std::io::ErrorKind::AlreadyExists => format!(
+                "\"{path}\" exists and is left as it is; name another file, or move it away"
+            ),
+            _ => format!("writing \"{path}\": {error}"),
+        })
     };
     let mut file = std::fs::OpenOptions::new()
         .write(true)

@@ -1,7 +1,7 @@
 //! `trunkline run`, as a person sees it.
 
 use clap::Args;
-use trunkline_engine::shutdown::Report;
+use trunkline_engine::shutdown::{Forced, Report};
 
 use crate::config::{FileArgs, tell};
 use crate::daemon::{self, Ended, RunError};
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, CliError> {
 fn account(ended: &Ended) -> Exit {
     talk(&phases(&ended.report));
     talk(&daemon::sheet::render(&ended.books));
-    if ended.report.forced.is_some() {
+    if ended.report.forced == Some(Forced::Signal) {
         return Exit::Interrupted;
     }
     let balances = ended.books.iter().all(daemon::sheet::Book::balances);
@@ -67,7 +67,43 @@ fn phases(report: &Report) -> String {
     }
     text.push('\n');
     for left in &report.leftovers {
-        text.push_str(&format!("left over: {left:?}\n"));
+        let (part, left, phase) = (&left.part, left.left, left.phase.as_str());
+        // Requests, runs and results together: one word for them all would be wrong.
+        text.push_str(&format!(
+            "{part} had {left} left when {phase} ended (requests, runs and results)\n"
+        ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use trunkline_engine::shutdown::{Leftover, Phase};
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_over_is_told_in_words() {
+        let leftover = |left, phase| Leftover {
+            part: "snmp.core".into(),
+            phase,
+            left,
+        };
+        let report = Report {
+            total: Duration::from_millis(9),
+            phases: [(Phase::Draining, Duration::from_millis(5)); 3],
+            forced: None,
+            hooks: Vec::new(),
+            leftovers: vec![leftover(408, Phase::Draining), leftover(1, Phase::Closing)],
+        };
+        let text = phases(&report);
+        let (_, left) = text.split_once('\n').unwrap();
+        assert_eq!(
+            left,
+            "snmp.core had 408 left when draining ended (requests, runs and results)\n\
+             snmp.core had 1 left when closing ended (requests, runs and results)\n"
+        );
+    }
 }

@@ -84,11 +84,22 @@ pub(crate) fn find(
 }
 
 fn read_named(path: &Path, problems: &mut Problems) -> Option<(PathBuf, String)> {
-    let text = match File::open(path) {
+    let text = match open_regular(path) {
         Ok(file) => read(path, file, problems),
         Err(error) => unreadable(path, &error.to_string(), problems),
     };
     text.map(|text| (path.to_owned(), text))
+}
+
+/// Looks before it opens, because opening a pipe would wait for its writer.
+fn open_regular(path: &Path) -> std::io::Result<File> {
+    match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(std::io::Error::new(
+            ErrorKind::InvalidInput,
+            "it is no regular file",
+        )),
+    }
 }
 
 fn search(places: &Places<'_>, problems: &mut Problems) -> Option<(PathBuf, String)> {
@@ -103,15 +114,7 @@ fn search(places: &Places<'_>, problems: &mut Problems) -> Option<(PathBuf, Stri
             .help("write one with `trunkline config init`, or name yours with --config");
         return None;
     };
-    // Looked at before opening, because opening a pipe would wait for its writer.
-    let opened = fs::metadata(path).and_then(|metadata| match metadata.is_file() {
-        true => File::open(path),
-        false => Err(std::io::Error::new(
-            ErrorKind::InvalidInput,
-            "it is no regular file",
-        )),
-    });
-    let file = match opened {
+    let file = match open_regular(path) {
         Ok(file) => file,
         Err(error) => {
             unreadable(path, &error.to_string(), problems);

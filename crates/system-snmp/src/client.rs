@@ -162,7 +162,8 @@ impl Client {
     /// Takes on a target.
     ///
     /// # Errors
-    /// [`SnmpError::QueueFull`] when its shard has as many targets as it may or its door is full;
+    /// [`SnmpError::TooManyTargets`] when its shard has as many as it may, [`SnmpError::QueueFull`]
+    /// when its door is full;
     /// [`SnmpError::NoEngine`] when the spec names an egress group that does not exist.
     pub fn add_target(&self, spec: TargetSpec) -> Result<TargetId, SnmpError> {
         let shard = self.home(spec.addr);
@@ -178,7 +179,7 @@ impl Client {
         let slot = match registry.free.pop() {
             Some(slot) => slot,
             None if registry.slots.len() >= self.inner.targets_max => {
-                return Err(SnmpError::QueueFull("targets of the shard"));
+                return Err(SnmpError::TooManyTargets);
             }
             None => {
                 registry.slots.push(None);

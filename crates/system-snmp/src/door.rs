@@ -24,9 +24,9 @@ impl std::fmt::Debug for Door {
 /// What a push finds for the moment when its shard is behind.
 pub(crate) const DOOR_FULL: SnmpError = SnmpError::QueueFull("the shard's door");
 
-/// Commands about order and life go before work.
+/// Commands about the shard's own life go before work.
 const CONTROL: u8 = 0;
-/// Work, and the targets that it is for, in the order in which they were handed in.
+/// Work, and what is said of targets and requests, in the order in which it was handed in.
 const WORK: u8 = 1;
 
 impl Door {
@@ -53,8 +53,17 @@ impl Door {
     pub(crate) fn push(&self, command: Command) -> Result<(), (Command, SnmpError)> {
         let (level, cost_bytes) = match &command {
             Command::Submit(batch) => (WORK, batch.iter().map(|one| one.cost_bytes()).sum()),
-            Command::AddTarget(_) | Command::RemoveTarget(_) => (WORK, 1024),
-            _ => (CONTROL, 64),
+            // Ahead of the target or the request that it is about, a command would find nothing.
+            Command::AddTarget(_)
+            | Command::RemoveTarget(_)
+            | Command::DrainTarget(..)
+            | Command::Force(..)
+            | Command::Cancel(_) => (WORK, 1024),
+            Command::Resume(_)
+            | Command::Drain
+            | Command::Close
+            | Command::Stop
+            | Command::Panic => (CONTROL, 64),
         };
         match self.lane.push(Time::ZERO, level, cost_bytes, command) {
             Pushed::Accepted { wake, .. } => {

@@ -46,6 +46,9 @@ pub enum SnmpError {
     /// A queue on the way is full.
     #[error("the queue is full ({0}); send less, or raise its bound under `queue`")]
     QueueFull(&'static str),
+    /// The shard holds as many targets as it may.
+    #[error("the shard holds as many targets as it may; raise `max_targets`")]
+    TooManyTargets,
     /// The deadline passed before a datagram was sent.
     #[error("the deadline passed before the request could be sent")]
     Deadline,
@@ -101,7 +104,8 @@ fn timeout_text(attempts: u32, waited: Duration, stranger: Option<SocketAddr>) -
         None => format!("no answer within {ms} ms ({tries})"),
         Some(from) => format!(
             "no answer from the target within {ms} ms ({tries}), but {from} answered in its place; \
-             if that is the same device, set source = \"learn\""
+             if that is the same device, set source = \"learn\" in the configuration or \
+             --source learn on the command line"
         ),
     }
 }
@@ -117,6 +121,7 @@ impl Fault for SnmpError {
             }
             Self::Send(_)
             | Self::QueueFull(_)
+            | Self::TooManyTargets
             | Self::NoEngine
             | Self::TargetDrained
             | Self::ShuttingDown
@@ -140,6 +145,7 @@ impl Fault for SnmpError {
             | Self::TooLarge
             | Self::TargetRemoved
             | Self::TargetDrained
+            | Self::TooManyTargets
             | Self::ShuttingDown
             | Self::Deadline => Retry::NEVER,
         }
@@ -155,6 +161,7 @@ impl SnmpError {
             Self::Send(_) => "send",
             Self::BreakerOpen { .. } => "breaker_open",
             Self::QueueFull(_) => "queue_full",
+            Self::TooManyTargets => "too_many_targets",
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
             Self::NoEngine => "no_engine",
@@ -193,7 +200,9 @@ mod tests {
         }
         .to_string();
         assert!(
-            text.contains("10.0.0.9:161") && text.contains("source = \"learn\""),
+            ["10.0.0.9:161", "source = \"learn\"", "--source learn"]
+                .iter()
+                .all(|part| text.contains(part)),
             "{text}"
         );
     }

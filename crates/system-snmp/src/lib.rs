@@ -47,7 +47,7 @@ pub use shard::{
     ShardStats,
 };
 pub use status::{PoolStatus, ShardReport, SocketReport, export, pool_status};
-pub use system::{NamedTarget, ReloadReport, StartError, System};
+pub use system::{NamedTarget, Prepared, ReloadReport, StartError, System};
 pub use target::{
     Priority, SourcePolicy, TargetFigures, TargetId, TargetPolicy, TargetSpec, TargetStats,
 };

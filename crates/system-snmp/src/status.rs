@@ -302,14 +302,18 @@ fn poller(system: &System, labels: &Labels<'_>, out: &mut Exposition) {
     )
     .sample(labels, figures.running);
     for sink in system.results().views() {
-        let help = "Batches that a sink refused.";
-        out.family(
+        let own = with(labels, ("sink", &sink.name));
+        let mut counter = |name: &str, help: &str, n: u64| {
+            out.family(name, help, Kind::Counter, Unit::None)
+                .sample(&own, n);
+        };
+        counter(
             "trunkline_snmp_sink_errors",
-            help,
-            Kind::Counter,
-            Unit::None,
-        )
-        .sample(&with(labels, ("sink", &sink.name)), sink.errors);
+            "Batches that a sink refused.",
+            sink.errors,
+        );
+        let help = "Times that a sink's queue reached its high-water mark.";
+        counter("trunkline_snmp_sink_pressure_events", help, sink.pressures);
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use trunkline_engine::breaker::StateKind;
 use trunkline_engine::ledger::Balance;
 use trunkline_engine::rng::Rng;
 use trunkline_engine::router::RouterPolicy;
@@ -16,6 +17,7 @@ use trunkline_runtime::clock::Clock;
 use trunkline_runtime::entropy;
 use trunkline_runtime::thread::Supervisor;
 
+use crate::address::Address;
 use crate::client::Client;
 use crate::config::{JobPlan, SinkPlan, SystemPlan, TargetPlan};
 use crate::door::DOOR_FULL;
@@ -103,6 +105,14 @@ pub struct ReloadReport {
     pub kept: usize,
     /// Keys that need a restart to change.
     pub restart: Vec<&'static str>,
+}
+
+/// A reload that can still be abandoned.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: SystemPlan,
+    kept: Vec<NamedTarget>,
+    new: Vec<NamedTarget>,
 }
 
 impl System {
@@ -193,6 +203,28 @@ impl System {
         &self.samples
     }
 
+    /// How many targets do not answer, of how many.
+    pub fn down(&self) -> (usize, usize) {
+        let now = self.clock.now();
+        let all = self.client().targets();
+        let down = all.iter().filter(|target| {
+            let figures = &target.figures;
+            let silent = figures.last_reply.is_none() && figures.timeouts > 0;
+            silent || target.gate.state(now).kind() != StateKind::Closed
+        });
+        (down.count(), all.len())
+    }
+
+    /// The name of the target at an address; the first by name where several share it.
+    pub fn name_of(&self, addr: SocketAddr) -> Option<String> {
+        let address = Address::Ip(addr);
+        let named = lock(&self.targets);
+        let there = named
+            .values()
+            .filter(|target| target.plan.address == address);
+        there.map(|target| target.plan.name.clone()).min()
+    }
+
     /// The poller's figures.
     pub fn poller(&self) -> PollerFigures {
         self.stats.read()
@@ -226,46 +258,81 @@ impl System {
     }
 
     /// Takes over a new plan: jobs and targets at once; what else changed needs a restart. A target
-    /// that is the same goes on with all that is known of it.
+    /// that is the same goes on with all that is known of it; one that is asked in another way goes
+    /// on with what an operator decided of it.
     ///
     /// # Errors
-    /// When a target cannot be taken on; those before it have been.
+    /// When a target cannot be taken on; nothing has changed then.
     pub fn reload(&self, plan: SystemPlan) -> Result<ReloadReport, StartError> {
-        let mut current = lock(&self.plan);
-        let mut report = ReloadReport {
-            restart: frozen(&current, &plan),
-            ..Default::default()
-        };
-        let mut named = lock(&self.targets);
-        let mut next = HashMap::new();
+        let prepared = self.prepare(plan)?;
+        Ok(self.commit(prepared))
+    }
+
+    /// The first half of a reload, which can fail: takes on what is new beside what there is.
+    ///
+    /// # Errors
+    /// When a target cannot be taken on; what was taken on before it is forgotten again.
+    pub fn prepare(&self, plan: SystemPlan) -> Result<Prepared, StartError> {
+        let known = lock(&self.targets).clone();
+        let (mut kept, mut new) = (Vec::new(), Vec::new());
         for target in &plan.targets {
-            let known = named.remove(&target.name);
-            let entry = match known {
+            match known.get(&target.name) {
                 Some(known) if same(&known.plan, target) => {
-                    report.kept += 1;
-                    NamedTarget {
+                    kept.push(NamedTarget {
                         plan: target.clone(),
-                        ..known
+                        ..known.clone()
+                    });
+                }
+                _ => match take_on(self.client(), target) {
+                    Ok(entry) => new.push(entry),
+                    Err(error) => {
+                        new.iter().for_each(|entry| self.forget(Some(entry)));
+                        return Err(error);
                     }
-                }
-                known => {
-                    self.forget(known.as_ref());
-                    report.added += 1;
-                    take_on(self.client(), target)?
-                }
-            };
-            next.insert(target.name.clone(), entry);
+                },
+            }
         }
-        report.removed = named.len();
-        for gone in named.values() {
-            self.forget(Some(gone));
-        }
-        let polled = plan.targets.iter().filter_map(|plan| next.get(&plan.name));
+        Ok(Prepared { plan, kept, new })
+    }
+
+    /// Forgets a reload that was prepared.
+    pub fn abandon(&self, prepared: &Prepared) {
+        prepared
+            .new
+            .iter()
+            .for_each(|entry| self.forget(Some(entry)));
+    }
+
+    /// The second half of a reload, which cannot fail.
+    pub fn commit(&self, prepared: Prepared) -> ReloadReport {
+        let Prepared { plan, kept, new } = prepared;
+        let decided = self.operator_state();
+        let mut current = lock(&self.plan);
+        let mut named = lock(&self.targets);
+        let mut report = ReloadReport {
+            added: new.len(),
+            kept: kept.len(),
+            removed: 0,
+            restart: frozen(&current, &plan),
+        };
+        let next = kept
+            .into_iter()
+            .chain(new)
+            .map(|entry| (entry.plan.name.clone(), entry));
+        let mut gone = std::mem::replace(&mut *named, next.collect());
+        gone.retain(|name, old| named.get(name).is_none_or(|new| new.id != old.id));
+        report.removed = gone
+            .keys()
+            .filter(|name| !named.contains_key(*name))
+            .count();
+        gone.values().for_each(|old| self.forget(Some(old)));
+        let polled = plan.targets.iter().filter_map(|plan| named.get(&plan.name));
         let polled: Vec<_> = polled.filter_map(polled_target).collect();
-        *named = next;
+        drop(named);
+        self.restore_operator_state(&decided);
         self.order(Order::Replace(plan.jobs.clone(), polled));
         *current = plan;
-        Ok(report)
+        report
     }
 
     /// Resolves the names that had no address. It waits for the resolver.
@@ -302,9 +369,9 @@ impl System {
         self.client().close();
     }
 
-    /// Stops all threads, sinks last, so that what was had is written. Returns the closing books:
-    /// of requests, and of results.
-    pub fn stop(&self) -> (Balance, Balance) {
+    /// Stops all threads, sinks last, so that what was had is written within `patience`. Returns the
+    /// closing books: of requests, and of results.
+    pub fn stop(&self, patience: Duration) -> (Balance, Balance) {
         self.close();
         self.flags.stop.store(true, Ordering::Release);
         if let Some(poller) = lock(&self.poller).take() {
@@ -312,7 +379,7 @@ impl System {
             poller.join();
         }
         self.wire.stop();
-        self.results.close();
+        self.results.close(patience);
         (self.client().balance(), self.results.balance())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_admin::{AdminError, AdminServer};
-use trunkline_config::{FileChoice, LoadOptions, Loaded, Problems, load, show};
+use trunkline_config::{FileChoice, LoadOptions, Loaded, Problems, diff, load, show};
 use trunkline_engine::health::{Health, ResourceLimits};
 use trunkline_engine::letters::LetterPolicy;
 use trunkline_engine::shutdown::{Phase, Plan, Report};
@@ -122,7 +122,7 @@ async fn serve(
         );
     }
     let report = reporter(health, clock, state.path().to_owned());
-    let reload = reloader(systems.clone(), file);
+    let reload = reloader(systems.clone(), file, config.clone());
     let process = Process {
         clock,
         started: clock.now(),
@@ -148,7 +148,13 @@ async fn serve(
     systems.save_decisions(&state);
     drop((parts, reload, _process));
     admin.shutdown(Duration::from_secs(1)).await;
-    let books = tokio::task::spawn_blocking(move || systems.stop()).await;
+    let patience = config
+        .trunkline
+        .shutdown
+        .force
+        .get()
+        .saturating_sub(report.total);
+    let books = tokio::task::spawn_blocking(move || systems.stop(patience)).await;
     Ok(Ended {
         report,
         books: books.map_err(std::io::Error::other)?,
@@ -225,11 +231,15 @@ fn add_hooks(
     Ok(())
 }
 
-fn reloader(systems: Arc<Systems>, file: FileChoice) -> Reloader {
+/// Reads the file again and takes it over: all of it, or nothing. Keys that need a restart are said.
+fn reloader(systems: Arc<Systems>, file: FileChoice, running: RootConfig) -> Reloader {
     Arc::new(move || {
         let loaded = load::<RootConfig>(&LoadOptions::from_process(file.clone()))
             .map_err(|problems| problems.to_string())?;
-        let said = systems.reload(&loaded.value)?;
+        let mut said = systems.reload(&loaded.value)?;
+        let changes = diff(&running, &loaded.value);
+        let frozen = changes.into_iter().filter(|change| change.restart);
+        said.extend(frozen.map(|change| format!("{}: changes with the next restart", change.key)));
         for line in &said {
             tracing::info!("reload: {line}");
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast;
+use trunkline_engine::breaker::StateKind;
 use trunkline_engine::health::{Health, Verdict};
 use trunkline_engine::time::Time;
 use trunkline_runtime::clock::Clock;
@@ -43,7 +44,7 @@ pub(super) struct Event {
     event: &'static str,
     /// The system.
     system: String,
-    /// Whose breaker, by address.
+    /// Whose breaker.
     target: String,
     /// The state that it left.
     from: &'static str,
@@ -142,22 +143,33 @@ impl Systems {
         for system in self.all() {
             for stats in system.client().stats() {
                 for event in stats.take_events() {
-                    self.tell(system.name(), &event);
+                    self.tell(system, &event);
                 }
             }
         }
     }
 
-    fn tell(&self, system: &str, event: &BreakerEvent) {
-        let (target, change) = (event.target, event.transition);
+    fn tell(&self, system: &System, event: &BreakerEvent) {
+        let change = event.transition;
+        let target = system.name_of(event.target);
+        let target = target.unwrap_or_else(|| event.target.to_string());
+        let system = system.name();
         let (from, to) = (change.from.as_str(), change.to.as_str());
-        tracing::info!(system, %target, from, to, reason = %change.reason, "breaker");
+        // A dead target's breaker probes again and again; only news is worth a line.
+        if matches!(
+            (change.from, change.to),
+            (StateKind::Open, _) | (StateKind::HalfOpen, StateKind::Open)
+        ) {
+            tracing::debug!(system, target, from, to, reason = %change.reason, "breaker");
+        } else {
+            tracing::info!(system, target, from, to, reason = %change.reason, "breaker");
+        }
         // Without a watcher there is nobody to tell.
         let _watchers = self.events.send(Event {
             time_ms: self.clock.wall().as_unix_millis(),
             event: "breaker",
             system: system.to_owned(),
-            target: target.to_string(),
+            target,
             from,
             to,
             reason: change.reason.to_string(),
@@ -167,7 +179,7 @@ impl Systems {
     /// Takes over a new configuration. What cannot change without a restart is listed.
     ///
     /// # Errors
-    /// Why it was refused; systems before the one that refused have taken it.
+    /// Why it was refused; nothing has changed then.
     pub(super) fn reload(&self, config: &RootConfig) -> Result<Vec<String>, String> {
         let mut said = Vec::new();
         let mut plans = Vec::new();
@@ -175,20 +187,32 @@ impl Systems {
             let plan = SystemPlan::new(name.as_str(), snmp).map_err(|error| error.to_string())?;
             plans.push(plan);
         }
+        let mut prepared = Vec::new();
         for plan in plans {
             let name = plan.name.clone();
             let Some(system) = self.all().find(|system| system.name() == name) else {
                 said.push(format!("snmp.{name}: new; it starts with the next restart"));
                 continue;
             };
-            let report = system.reload(plan).map_err(|error| error.to_string())?;
-            said.push(format!(
-                "snmp.{name}: {} targets kept, {} added, {} removed",
-                report.kept, report.added, report.removed
-            ));
-            for key in report.restart {
-                said.push(format!("snmp.{name}.{key}: changes with the next restart"));
+            match system.prepare(plan) {
+                Ok(ready) => prepared.push((system, ready)),
+                Err(error) => {
+                    for (system, ready) in &prepared {
+                        system.abandon(ready);
+                    }
+                    return Err(format!("snmp.{name}: {error}"));
+                }
             }
+        }
+        for (system, ready) in prepared {
+            let report = system.commit(ready);
+            said.push(format!(
+                "snmp.{}: {} targets kept, {} added, {} removed",
+                system.name(),
+                report.kept,
+                report.added,
+                report.removed
+            ));
         }
         let gone = self
             .all()
@@ -213,12 +237,12 @@ impl Systems {
         self.all().map(part).collect()
     }
 
-    /// Ends all threads and returns the closing books.
-    pub(super) fn stop(&self) -> Vec<Book> {
+    /// Ends all threads, sinks within `patience`, and returns the closing books.
+    pub(super) fn stop(&self, patience: Duration) -> Vec<Book> {
         let mut books = Vec::new();
         for system in self.all() {
             let name = system.name().to_owned();
-            let (requests, results) = system.stop();
+            let (requests, results) = system.stop(patience);
             books.push(Book {
                 name: format!("snmp.{name} requests"),
                 balance: requests,
@@ -258,15 +282,34 @@ fn turns(system: &System, now: Time) -> Verdict {
             Some(_) => {}
         }
     }
-    let down = system
+    for sink in system.results().views() {
+        if sink.failing {
+            let why = sink.last_error.unwrap_or_default();
+            return Verdict::Degraded(format!("sink {} refuses results: {why}", sink.name));
+        }
+    }
+    let lost = system.results().balance().dropped.total();
+    if lost > 0 {
+        return Verdict::Degraded(format!("{lost} results found no room in a sink's queue"));
+    }
+    match system.down() {
+        (down, all) if down * 2 > all => {
+            Verdict::Degraded(format!("{down} of {all} targets do not answer"))
+        }
+        _ => unresolved(system),
+    }
+}
+
+fn unresolved(system: &System) -> Verdict {
+    match system
         .targets()
         .iter()
         .filter(|target| target.id.is_none())
-        .count();
-    if down > 0 {
-        return Verdict::Degraded(format!("{down} targets' names have no address"));
+        .count()
+    {
+        0 => Verdict::Good,
+        n => Verdict::Degraded(format!("{n} targets' names have no address")),
     }
-    Verdict::Good
 }
 
 fn note_death(death: &Death) {

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
     let shown = show.run(&system, &interrupt);
     drain(&system);
     let view = View::of(&system);
-    let (requests, results) = system.stop();
+    let (requests, results) = system.stop(Duration::from_secs(10));
     let served = server
         .stop()
         .map_err(|error| failed("the devices")(&error))?;

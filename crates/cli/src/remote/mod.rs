@@ -11,13 +11,15 @@ pub(crate) use verbs::{
     TargetsArgs,
 };
 
-use std::time::Duration;
-
 use serde_json::Value as Json;
-use trunkline_admin::{CallError, ControlClient, socket_path};
+use trunkline_admin::{CallError, ControlClient, RemoteError, socket_path};
+use trunkline_runtime::operation::ErrorKind;
 
 use crate::exit::{CliError, Exit};
 use crate::output::talk;
+
+/// The registry's code for a kind, name or operation that is not there.
+const NO_SUCH_OPERATION: &str = "T0602";
 
 /// One call to the daemon.
 #[derive(Clone, Debug)]
@@ -55,9 +57,8 @@ pub(crate) fn run(args: &RemoteArgs, call: Call) -> Result<Exit, CliError> {
             Some(name) => name.clone(),
             None => only_instance(&client, call.kind, &call.operation).await?,
         };
-        let deadline = Duration::from_secs_f64(args.timeout);
         client
-            .call(call.kind, &name, &call.operation, call.input, deadline)
+            .call(call.kind, &name, &call.operation, call.input, args.timeout)
             .await
             .map_err(Failure::Call)
     });
@@ -108,7 +109,7 @@ pub(crate) fn call(args: &RemoteArgs, call: &CallArgs) -> Result<Exit, CliError>
         let is_it = |one: &&trunkline_runtime::operation::Description| {
             one.kind == call.kind && one.name == call.name && one.operation == call.operation
         };
-        let deadline = Duration::from_secs_f64(args.timeout);
+        let deadline = args.timeout;
         let shape = list.iter().find(is_it).map(|one| one.shape);
         if shape != Some(trunkline_runtime::operation::Shape::Stream) {
             let answer = client.call(&call.kind, &call.name, &call.operation, input, deadline);
@@ -164,10 +165,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     let runtime = runtime()?;
     let answer = runtime.block_on(async {
         let client = connect(&args.remote).await?;
-        let (input, deadline) = (
-            serde_json::json!({}),
-            Duration::from_secs_f64(args.remote.timeout),
-        );
+        let (input, deadline) = (serde_json::json!({}), args.remote.timeout);
         client
             .call("engine", "process", "check", input, deadline)
             .await
@@ -232,9 +230,16 @@ impl Failure {
         Ok(match &error {
             _ if error.is_no_daemon() => Exit::NoDaemon,
             _ if error.is_timeout() => Exit::NoAnswer,
+            CallError::Remote(remote) if is_mistake(remote) => Exit::Usage,
             _ => Exit::Failed,
         })
     }
+}
+
+/// Whether the command line is wrong: its values, or the system or operation that it names. What an
+/// operation itself does not find, such as a target, may have been there a moment ago.
+fn is_mistake(error: &RemoteError) -> bool {
+    error.kind == ErrorKind::BadInput || error.code == NO_SUCH_OPERATION
 }
 
 async fn connect(args: &RemoteArgs) -> Result<ControlClient, Failure> {

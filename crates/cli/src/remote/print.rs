@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use serde_json::Value as Json;
 
-use crate::output::{Format, SCHEMA_VERSION, escaped};
+use crate::output::{Format, SCHEMA_VERSION, csv_record, escaped};
 
 /// Prints an answer.
 pub(super) fn answer(answer: &Json, format: Format) -> io::Result<()> {
@@ -145,38 +145,68 @@ fn columns(map: &serde_json::Map<String, Json>) -> Vec<String> {
     columns
 }
 
-/// The first collection as CSV (RFC 4180), or the single values.
+/// The first collection as CSV (RFC 4180); without one, each single value by its path. A column
+/// that holds anything but single values and lists of them is left out: it is no cell.
 fn csv(answer: &Json) -> String {
-    let empty = serde_json::Map::new();
-    let object = answer.as_object().unwrap_or(&empty);
-    let collection = object.values().find_map(|value| {
-        value
-            .as_object()
-            .filter(|map| map.values().all(Json::is_object))
+    let collection = answer.as_object().and_then(|object| {
+        let mut maps = object.values().filter_map(Json::as_object);
+        maps.find(|map| map.values().all(Json::is_object))
     });
-    let quote = |text: String| {
-        let needs = text.contains([',', '"', '\n', '\r']);
-        if needs {
-            format!("\"{}\"", text.replace('"', "\"\""))
-        } else {
-            text
+    let mut out = Vec::new();
+    match collection {
+        Some(map) => csv_rows(map, &mut out),
+        None => {
+            csv_record(&["key", "value"], &mut out);
+            csv_values("", answer, &mut out);
         }
-    };
-    let Some(map) = collection else {
-        let line = |(key, value): (&String, &Json)| format!("{key},{}\r\n", quote(cell(value)));
-        return object.iter().map(line).collect();
-    };
-    let columns = columns(map);
-    let mut out = format!("name,{}\r\n", columns.join(","));
-    for (key, row) in map {
-        let cells = columns
-            .iter()
-            .map(|column| quote(row.get(column).map(cell).unwrap_or_default()));
-        let name = quote(escaped(key.as_bytes()));
-        let cells: Vec<String> = std::iter::once(name).chain(cells).collect();
-        out.push_str(&format!("{}\r\n", cells.join(",")));
     }
-    out
+    // Records of text are text.
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn csv_rows(map: &serde_json::Map<String, Json>, out: &mut Vec<u8>) {
+    let fits = |column: &String| {
+        let mut cells = map.values().filter_map(|row| row.get(column));
+        cells.all(|value| flat(value).is_some())
+    };
+    let columns: Vec<String> = columns(map).into_iter().filter(fits).collect();
+    let names = columns.iter().map(String::as_str);
+    let header: Vec<&str> = std::iter::once("name").chain(names).collect();
+    csv_record(&header, out);
+    for (key, row) in map {
+        let cell = |column| row.get(column).and_then(flat).unwrap_or_default();
+        let name = escaped(key.as_bytes());
+        let cells: Vec<String> = std::iter::once(name)
+            .chain(columns.iter().map(cell))
+            .collect();
+        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+        csv_record(&cells, out);
+    }
+}
+
+/// Single values, those of nested objects with their path: `requests.accepted`.
+fn csv_values(path: &str, value: &Json, out: &mut Vec<u8>) {
+    match (value, flat(value)) {
+        (_, Some(cell)) => csv_record(&[path, &cell], out),
+        (Json::Object(object), None) => {
+            for (key, value) in object {
+                let key = escaped(key.as_bytes());
+                let dot = if path.is_empty() { "" } else { "." };
+                csv_values(&format!("{path}{dot}{key}"), value, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A single value, or a list of them, as one cell.
+fn flat(value: &Json) -> Option<String> {
+    match value {
+        Json::Object(_) => None,
+        Json::Array(list) if list.iter().any(|one| one.is_object() || one.is_array()) => None,
+        Json::Array(list) => Some(list.iter().map(cell).collect::<Vec<_>>().join("; ")),
+        single => Some(cell(single)),
+    }
 }
 
 fn cell(value: &Json) -> String {
@@ -222,6 +252,24 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("r2,-,\"a,\"\"b\"\""), "{text}");
+    }
+
+    #[test]
+    fn csv_of_single_values_has_a_header_and_no_json_in_its_cells() {
+        let answer = json!({
+            "phase": "running",
+            "reasons": ["a, b", "c"],
+            "runs": { "complete": 3, "by": { "job": 1 } },
+            "shards": [{ "id": 0 }],
+        });
+        assert_eq!(
+            csv(&answer),
+            "key,value\r\nphase,running\r\nreasons,\"a, b; c\"\r\nruns.by.job,1\r\n\
+             runs.complete,3\r\n"
+        );
+        let nested = json!({ "engines": { "e": { "members": [{}], "up": true } } });
+        assert_eq!(csv(&nested), "name,up\r\ne,true\r\n");
+        assert_eq!(csv(&json!({ "letters": {} })), "name\r\n");
     }
 
     #[test]

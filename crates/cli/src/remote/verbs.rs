@@ -1,6 +1,7 @@
 //! The flags of the remote verbs, and the calls that they stand for.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -15,11 +16,19 @@ pub(crate) struct RemoteArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Seconds to wait for the answer.
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
-    pub(crate) timeout: f64,
+    #[arg(long, default_value = "10", value_name = "SECONDS")]
+    #[arg(value_parser = parse_timeout, allow_negative_numbers = true)]
+    pub(crate) timeout: Duration,
     /// How to print.
     #[arg(short = 'o', long, alias = "output", value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    let seconds = seconds.filter(|seconds| (0.001..=86_400.0).contains(seconds));
+    let seconds = seconds.ok_or("write seconds from 0.001 to 86400, such as 0.5")?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 /// Which system.

@@ -1,7 +1,7 @@
 //! `trunkline sim snmp`: what to simulate, from flags; what happened, at the end.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,7 +187,7 @@ fn read_recording(path: &Path) -> Result<Mib, SimError> {
         path: path.to_owned(),
         why,
     };
-    let bytes = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let bytes = read_regular(path).map_err(|error| refused(error.to_string()))?;
     let text = String::from_utf8_lossy(&bytes);
     let is_snmprec = path.extension().is_some_and(|ext| ext == "snmprec");
     let parsed = if is_snmprec {
@@ -198,6 +198,26 @@ fn read_recording(path: &Path) -> Result<Mib, SimError> {
     let recording = parsed.map_err(|refusal| refused(refusal.to_string()))?;
     let mib = recording.into_mib();
     mib.map_err(|error| refused(error.to_string()))
+}
+
+/// The most bytes of a recording.
+const RECORDING_BYTES_MAX: u64 = 64 << 20;
+
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
+    // Looked at before opening, because opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(refused("it is no regular file"));
+    }
+    if metadata.len() > RECORDING_BYTES_MAX {
+        return Err(refused("it is longer than 64 MiB"));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    // What is written to it meanwhile is not read.
+    file.take(metadata.len()).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 const SILENCES: [(Silence, &str); 8] = [
@@ -260,6 +280,20 @@ mod tests {
             let error = CliError::from(agents(wrong, 9).unwrap_err());
             assert_eq!(error.exit(), Exit::Usage, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_recording_is_a_regular_file_of_64_mib_at_most() {
+        let why = |path: &Path| read_recording(path).unwrap_err().to_string();
+        let null = why(Path::new("/dev/null"));
+        assert!(null.ends_with("it is no regular file"), "{null}");
+        let name = format!("trunkline-long-{}.snmprec", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(RECORDING_BYTES_MAX + 1).unwrap();
+        let long = why(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert!(long.ends_with("it is longer than 64 MiB"), "{long}");
     }
 
     #[test]

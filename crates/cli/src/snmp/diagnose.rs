@@ -111,7 +111,8 @@ fn silence_hint(addr: SocketAddr, found: Probe) -> String {
         Probe::Silent => format!(
             "{addr} is silent, to SNMPv3 discovery as well: check the address, that the host is \
              up, that no firewall drops UDP port {}, that the agent listens on that address \
-             (agentAddress), and that it accepts requests from this machine",
+             (agentAddress), and that it accepts requests from this machine; an agent without \
+             SNMPv3 that refuses the community looks exactly like this, so check -c as well",
             addr.port()
         ),
     }

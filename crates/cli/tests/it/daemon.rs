@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const TRUNKLINE: &str = env!("CARGO_BIN_EXE_trunkline");
 
 /// A directory of its own, with the places that a daemon needs.
-struct Place {
+pub(crate) struct Place {
     dir: PathBuf,
 }
 
@@ -42,7 +42,7 @@ impl Place {
         command
     }
 
-    fn ask(&self, args: &[&str]) -> Output {
+    pub(crate) fn ask(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
@@ -110,7 +110,7 @@ impl Drop for Running {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -134,15 +134,15 @@ fn free_port() -> u16 {
 }
 
 /// A simulated fleet and a daemon that polls it.
-struct Rig {
-    place: Place,
+pub(crate) struct Rig {
+    pub(crate) place: Place,
     daemon: Running,
     _fleet: Running,
     http: String,
 }
 
 impl Rig {
-    fn start(name: &str, agents: u32, more: &str) -> Self {
+    pub(crate) fn start(name: &str, agents: u32, more: &str) -> Self {
         let place = Place::new(name);
         let port = free_port();
         let fleet = Running::start(
@@ -547,4 +547,55 @@ fn events_are_told_as_they_happen() {
         (&event["event"], &event["system"]),
         (&"breaker".into(), &"core".into())
     );
+}
+
+#[test]
+fn a_sink_that_hangs_cannot_hold_the_end() {
+    let more = "[trunkline.shutdown]\ndrain = \"300ms\"\nforce = \"1s\"\n";
+    let place = Place::new("hang-pipe");
+    let pipe = place.dir.join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let sink = format!(
+        "[snmp.core.sink.jsonl.hang]\npath = \"{}\"\n",
+        pipe.display()
+    );
+    let mut rig = Rig::start("hang", 3, &format!("{sink}{more}"));
+    eventually("it polls", || {
+        let status = rig.place.json(&["call", "snmp", "core", "status"]);
+        (status["runs"]["complete"].as_u64()? > 10).then_some(())
+    });
+    let begin = Instant::now();
+    rig.daemon.signal("-TERM");
+    assert_eq!(rig.daemon.ended(), Some(1), "{}", rig.log());
+    assert!(
+        begin.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(
+        rig.log().contains("snmp.core results"),
+        "the sheet is told all the same"
+    );
+}
+
+#[test]
+fn a_daemon_that_reaches_nobody_says_so_when_it_is_checked() {
+    let mut rig = Rig::start("nobody", 5, "");
+    rig._fleet.0.kill().unwrap();
+    rig._fleet.0.wait().unwrap();
+    eventually("the check is degraded", || {
+        let check = rig.place.ask(&["check"]);
+        (check.status.code() == Some(3)).then_some(())
+    });
+    let nagios = rig.place.ask(&["check", "--nagios"]);
+    assert_eq!(nagios.status.code(), Some(1));
+    assert!(text(&nagios.stdout).contains("5 of 5 targets do not answer"));
+    rig.daemon.signal("-TERM");
+    assert_eq!(rig.daemon.ended(), Some(0), "{}", rig.log());
 }

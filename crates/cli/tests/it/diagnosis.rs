@@ -25,7 +25,7 @@ fn a_wrong_community_is_told_from_a_silent_host() {
     assert_eq!(ran.code, Some(5));
     let expected = format!("Timeout: No Response from {name}\nhint: {name} is silent");
     assert!(ran.stderr.starts_with(&expected), "{}", ran.stderr);
-    for advice in ["firewall", "agentAddress", "this machine"] {
+    for advice in ["firewall", "agentAddress", "this machine", "check -c"] {
         assert!(ran.stderr.contains(advice), "{}", ran.stderr);
     }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
 use crate::agent::{FakeAgent, Manner, ROOT, integers};
-use crate::support::{command, free_port, trunkline};
+use crate::support::{TempDir, command, free_port, trunkline};
 
 #[test]
 fn mistakes_on_the_command_line_exit_2_and_say_what_is_right() {
@@ -16,6 +16,7 @@ fn mistakes_on_the_command_line_exit_2_and_say_what_is_right() {
         (&["snmp", "get", host], "OID"),
         (&["snmp", "get", host, "sysDescr.0"], "names need MIBs"),
         (&["snmp", "get", host, "1.3.x"], "names need MIBs"),
+        (&["snmp", "get", host, "1.3.4294967296"], "4294967295"),
         (&["snmp", "get", "-v3", host, "1.3"], "not supported yet"),
         (&["snmp", "get", "-On!", host, "1.3"], "output letters"),
         (&["snmp", "get", "-t", "0", host, "1.3"], "0.001"),
@@ -32,6 +33,10 @@ fn mistakes_on_the_command_line_exit_2_and_say_what_is_right() {
         (&["snmp", "getbulk", "-v1", host, "1.3"], "no GETBULK"),
         (&["snmp", "getbulk", "-Cr", host, "1.3"], "needs a number"),
         (&["snmp", "walk", "-Cr5", host], "-Cr5"),
+        (&["status", "--timeout", "nan"], "0.001 to 86400"),
+        (&["status", "--timeout", "inf"], "0.001 to 86400"),
+        (&["check", "--timeout", "1e300"], "0.001 to 86400"),
+        (&["targets", "--timeout", "-1"], "0.001 to 86400"),
         (&["snmp", "set", host, "1.3.6", "i"], "needs VALUE"),
         (&["snmp", "set", host, "1.3.6", "i", "x"], "whole number"),
         (&["snmp", "set", host, "1.3.6", "q", "x"], "not a type"),
@@ -128,4 +133,16 @@ fn a_full_disk_is_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("writing the output"), "{stderr}");
+}
+
+#[test]
+fn init_leaves_a_file_that_exists_alone_and_names_the_way_out() {
+    let dir = TempDir::new("init");
+    let path = dir.0.join("mine.toml");
+    std::fs::write(&path, "# mine\n").unwrap();
+    let ran = trunkline(&["config", "init", path.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let expected = "name another file, or move it away";
+    assert!(ran.stderr.contains(expected), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "# mine\n");
 }

@@ -11,6 +11,7 @@ mod demo;
 mod diagnosis;
 mod exits;
 mod formats;
+mod refused;
 mod sim;
 mod snmpd;
 mod support;

@@ -90,7 +90,7 @@ pub enum SecretFileError {
         /// Who may do what.
         what: &'static str,
     },
-    /// It is empty, too long, not text or not a file.
+    /// It is empty, too long, of several lines, not text or not a file.
     #[error("{} {what}", path.display())]
     Unfit {
         /// The file.
@@ -117,8 +117,8 @@ impl SecretFile {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is empty, longer than 64 KiB or not UTF-8, or when its mode
-    /// lets others read it or anybody but its owner write it.
+    /// When the file cannot be read, is empty, longer than 64 KiB, of more than one line or not
+    /// UTF-8, or when its mode lets others read it or anybody but its owner write it.
     pub fn read(&self) -> Result<Unsealed, SecretFileError> {
         let unreadable = |reason| SecretFileError::Unreadable {
             path: self.0.clone(),
@@ -156,6 +156,11 @@ impl SecretFile {
         }
         if text.is_empty() {
             return Err(unfit("is empty"));
+        }
+        if text.contains(['\n', '\r']) {
+            return Err(unfit(
+                "holds more than one line; write the secret alone, on one line",
+            ));
         }
         Ok(Unsealed {
             secret: Secret(text),

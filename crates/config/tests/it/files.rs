@@ -160,6 +160,13 @@ fn a_link_is_judged_by_where_it_leads() {
     assert_eq!(code, codes::UNREADABLE, "a dangling link is not passed by");
 }
 
+fn fifo(dir: &Dir) -> PathBuf {
+    let path = dir.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    path
+}
+
 #[test]
 fn what_cannot_be_read_says_why() {
     let dir = Dir::new();
@@ -173,7 +180,9 @@ fn what_cannot_be_read_says_why() {
             dir.path("none.toml"),
             "No such file or directory (os error 2)",
         ),
-        (dir.0.clone(), "Is a directory (os error 21)"),
+        (dir.0.clone(), "it is no regular file"),
+        // Opening it would wait for a writer that never comes.
+        (fifo(&dir), "it is no regular file"),
         (
             dir.write("latin.toml", b"# a\n# \xe4\n"),
             "line 2 is not UTF-8 text",
@@ -220,11 +229,16 @@ fn a_secret_file_is_read_only_when_it_is_kept() {
     }
 }
 
+const TWO_LINES: &str = "holds more than one line; write the secret alone, on one line";
+
 #[test]
 fn a_file_that_holds_no_secret_is_refused() {
     let dir = Dir::new();
     for (path, end) in [
         (dir.write("empty", "\n"), "is empty"),
+        (dir.write("two", "old\nnew\n"), TWO_LINES),
+        (dir.write("blank", "one\n\n"), TWO_LINES),
+        (dir.write("first", "\r\none"), TWO_LINES),
         (dir.write("latin", b"\xff"), "is not UTF-8 text"),
         (
             dir.write("long", vec![b'a'; (64 << 10) + 1]),

@@ -47,6 +47,7 @@ impl Check for SnmpConfig {
         for (name, target) in &self.target {
             self.target(target, &mut at.key("target").key(name.as_str()));
         }
+        self.room(at);
         for (name, job) in &self.job {
             job.check(&mut at.key("job").key(name.as_str()));
         }
@@ -74,6 +75,21 @@ impl SnmpConfig {
                 )
                 .help("take it out, or set adaptive_timeout = true");
             }
+        }
+    }
+
+    /// Whether the shards can hold all targets.
+    fn room(&self, at: &mut At<'_>) {
+        let of =
+            |target: &TargetBlock| expand(&target.address, SNMP_PORT).map_or(0, |all| all.len());
+        let targets: usize = self.target.values().map(of).sum();
+        let shards = usize::from(self.shards.max(1));
+        let room = self.max_targets as usize * shards;
+        if targets > room {
+            let message = format!("there are {targets} targets, and room for {room}");
+            at.key("max_targets")
+                .error(CONTRADICTION, message)
+                .help("raise `max_targets`");
         }
     }
 

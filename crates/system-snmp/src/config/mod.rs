@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_config::{
-    BreakerBlock, ByteSize, Duration, LimitsBlock, Name, QueueBlock, RetryBlock, Secret, SecretFile,
+    BreakerBlock, ByteSize, CurveChoice, Duration, LimitsBlock, Name, QueueBlock, RetryBlock,
+    Secret, SecretFile,
 };
 
 /// An SNMP manager: its targets, the jobs that poll them, and where results go.
@@ -72,7 +73,7 @@ pub struct SnmpConfig {
     pub router: RouterBlock,
     /// When a target that fails is left alone.
     pub breaker: BreakerBlock,
-    /// How often a target is asked again; the waits between attempts are the timeouts.
+    /// How often a target is asked again. A timeout is a wait already, so by default none is added.
     pub retry: RetryBlock,
     /// Rate and requests in flight, per target.
     pub limits: LimitsBlock,
@@ -167,7 +168,7 @@ pub struct EngineBlock {
     /// Interface that its requests leave by.
     pub interface: Option<String>,
     /// Its share under `strategy = "weighted"`.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 65_535))]
     pub weight: u32,
     /// Its size beside the others, for the strategies that look at load.
     #[schemars(range(min = 1, max = 65_535))]
@@ -321,10 +322,17 @@ impl Default for SnmpConfig {
             interface: None,
             router: RouterBlock::default(),
             breaker: BreakerBlock::default(),
-            retry: RetryBlock::default(),
+            retry: RetryBlock {
+                backoff: CurveChoice::Fixed,
+                base: Duration::from_secs(0),
+                ..RetryBlock::default()
+            },
             limits: LimitsBlock::default(),
             queue: TargetQueueBlock::default(),
-            results: QueueBlock::default(),
+            results: QueueBlock {
+                items: 65_536,
+                ..QueueBlock::default()
+            },
             engine: BTreeMap::new(),
             target: BTreeMap::new(),
             job: BTreeMap::new(),

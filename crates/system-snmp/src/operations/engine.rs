@@ -411,7 +411,7 @@ fn router(system: &System) -> Arc<Router> {
     system.client().guards()[0].router().clone()
 }
 
-fn bad_word(key: &str, word: &str, known: &str) -> OperationError {
+pub(super) fn bad_word(key: &str, word: &str, known: &str) -> OperationError {
     let message = format!("`{key}` cannot be \"{word}\"");
     OperationError::new(ErrorKind::BadInput, "T0213", message).help(format!("use {known}"))
 }

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_engine::breaker::StateKind;
 use trunkline_engine::time::Time;
-use trunkline_runtime::operation::{Effect, Operation};
+use trunkline_runtime::operation::{Effect, Operation, OperationError};
 
+use super::engine::bad_word;
 use super::{ByTarget, Done, Nothing, failed, known};
 use crate::system::{NamedTarget, System};
 
@@ -120,7 +121,7 @@ pub(super) fn operations(system: &Arc<System>) -> Vec<Operation> {
         "targets",
         "Every target: state, breaker, counters, round trip",
         Effect::Read,
-        move |_, which: Which| std::future::ready(Ok(targets(&own, &which))),
+        move |_, which: Which| std::future::ready(targets(&own, &which)),
     );
     let own = system.clone();
     let drain = Operation::one(
@@ -187,7 +188,15 @@ fn status(system: &System) -> Status {
     }
 }
 
-fn targets(system: &System, which: &Which) -> Targets {
+/// What a target's state can be.
+const STATES: [&str; 5] = ["up", "down", "unknown", "drained", "unresolved"];
+
+fn targets(system: &System, which: &Which) -> Result<Targets, OperationError> {
+    if let Some(state) = which.state.as_deref()
+        && !STATES.contains(&state)
+    {
+        return Err(bad_word("state", state, &STATES.join(", ")));
+    }
     let now = system.clock().now();
     let fits = |(name, report): &(String, TargetReport)| {
         which
@@ -210,10 +219,10 @@ fn targets(system: &System, which: &Which) -> Targets {
         .into_iter()
         .skip(which.offset.unwrap_or(0))
         .take(limit);
-    Targets {
+    Ok(Targets {
         total,
         targets: shown.collect(),
-    }
+    })
 }
 
 pub(super) fn report(system: &System, target: &NamedTarget, now: Time) -> TargetReport {
@@ -249,9 +258,7 @@ pub(super) fn report(system: &System, target: &NamedTarget, now: Time) -> Target
     }
 }
 
-type Answer = Result<Done, trunkline_runtime::operation::OperationError>;
-
-fn set_drained(system: &System, name: &str, drained: bool) -> Answer {
+fn set_drained(system: &System, name: &str, drained: bool) -> Result<Done, OperationError> {
     let (_, id) = known(system, name)?;
     system
         .client()

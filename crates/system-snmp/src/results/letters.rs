@@ -250,7 +250,7 @@ mod tests {
         );
         let records = ["a", "b", "c"].map(with_values);
         records.iter().for_each(|one| results.offer(one.clone()));
-        results.close();
+        results.close(Duration::MAX);
         let balance = results.balance();
         assert_eq!((balance.dead_lettered, balance.imbalance()), (3, 0));
         assert_eq!(office.counts().letters.present, 3);
@@ -263,7 +263,7 @@ mod tests {
             (&report["failed"], &report["acked"]),
             (&json!(3), &json!(0))
         );
-        still_full.close();
+        still_full.close(Duration::MAX);
         let balance = still_full.balance();
         assert_eq!((balance.failed, balance.imbalance()), (3, 0));
         assert_eq!(office.counts().letters.present, 3);
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(error, Err("writing: it broke".into()));
         let error = results.redeliver("elsewhere", record("t"), PATIENCE);
         assert_eq!(error, Err("there is no sink \"elsewhere\" now".into()));
-        results.close();
+        results.close(Duration::MAX);
         let error = results
             .redeliver("file", record("t"), PATIENCE)
             .unwrap_err();
@@ -341,7 +341,7 @@ mod tests {
             .unwrap_err();
         assert!(crowded.contains("half full"), "{crowded}");
         drop(held);
-        results.close();
+        results.close(Duration::MAX);
         let written: Vec<_> = lock(&twin.written)
             .iter()
             .map(ToString::to_string)
@@ -369,7 +369,7 @@ mod tests {
         let error = waiter.join().unwrap().unwrap_err();
         assert!(error.contains("full"), "{error}");
         drop(held);
-        results.close();
+        results.close(Duration::MAX);
         let balance = results.balance();
         assert_eq!((balance.delivered, balance.dropped.total()), (5, 1));
         assert_eq!(balance.imbalance(), 0);

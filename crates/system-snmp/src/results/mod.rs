@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use trunkline_engine::lane::{LanePolicy, LaneStats, Pushed, Refusal};
+use trunkline_engine::lane::{Crossing, LanePolicy, LaneStats, Pushed, Refusal};
 use trunkline_engine::ledger::{Balance, DropReason, Outcome, Sheet, Ticket};
 use trunkline_runtime::clock::Clock;
 use trunkline_runtime::queue::Queue;
@@ -64,6 +64,19 @@ struct Line {
     thread: Mutex<Option<JoinHandle<()>>>,
     errors: Arc<AtomicU64>,
     last_error: Arc<Mutex<Option<SinkError>>>,
+    failing: Arc<AtomicBool>,
+    pressures: AtomicU64,
+}
+
+impl Line {
+    /// One event per crossing of the high-water mark.
+    fn note_pressure(&self, crossing: Option<Crossing>) {
+        if crossing == Some(Crossing::Reached) {
+            self.pressures.fetch_add(1, Ordering::Relaxed);
+            let sink = self.name.as_str();
+            tracing::warn!(sink, "the sink's queue has reached its high-water mark");
+        }
+    }
 }
 
 /// The sheet, and the records that are in nobody's queue; one lock, so that the books balance
@@ -80,6 +93,9 @@ pub struct Results {
     lines: Vec<Line>,
     books: Arc<Mutex<Books>>,
     stop: Arc<AtomicBool>,
+    /// Set when there is no time left to write what is queued.
+    abort: Arc<AtomicBool>,
+    clock: Clock,
 }
 
 impl std::fmt::Debug for Results {
@@ -101,7 +117,14 @@ pub struct SinkView {
     pub errors: u64,
     /// The last reason.
     pub last_error: Option<String>,
+    /// How often its queue reached the high-water mark.
+    pub pressures: u64,
+    /// Whether it refused the last batch.
+    pub failing: bool,
 }
+
+/// How long a sink may be at its last batch when its time is over.
+const ABORT: Duration = Duration::from_millis(500);
 
 /// Records that a sink is given at once.
 const BATCH: usize = 256;
@@ -119,6 +142,7 @@ impl Results {
     ) -> std::io::Result<Self> {
         let books = Arc::new(Mutex::new(Books::default()));
         let stop = Arc::new(AtomicBool::new(false));
+        let abort = Arc::new(AtomicBool::new(false));
         let mut lines = Vec::new();
         for (name, sink) in sinks {
             let line = Line {
@@ -127,6 +151,8 @@ impl Results {
                 thread: Mutex::default(),
                 errors: Arc::default(),
                 last_error: Arc::default(),
+                failing: Arc::default(),
+                pressures: AtomicU64::new(0),
             };
             let writer = Writer {
                 name: line.name.clone(),
@@ -137,12 +163,20 @@ impl Results {
                 undertaker: undertaker.clone(),
                 errors: line.errors.clone(),
                 last_error: line.last_error.clone(),
+                failing: line.failing.clone(),
+                abort: abort.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("sink-{}", line.name));
             *lock(&line.thread) = Some(thread.spawn(move || writer.run())?);
             lines.push(line);
         }
-        Ok(Self { lines, books, stop })
+        Ok(Self {
+            lines,
+            books,
+            stop,
+            abort,
+            clock,
+        })
     }
 
     /// Hands a record to every sink. It waits only where a sink's queue says `block`.
@@ -176,7 +210,10 @@ impl Results {
                     (parcel, until) = (item, Some(end));
                     continue;
                 }
-                Pushed::Accepted { .. } => Vec::new(),
+                Pushed::Accepted { pressure, .. } => {
+                    line.note_pressure(pressure);
+                    Vec::new()
+                }
                 Pushed::Refused(parcel, why) => vec![(parcel, why)],
                 Pushed::Displaced {
                     victim,
@@ -222,22 +259,48 @@ impl Results {
             queue: line.queue.lane().stats(),
             errors: line.errors.load(Ordering::Relaxed),
             last_error: lock(&line.last_error).as_ref().map(SinkError::to_string),
+            pressures: line.pressures.load(Ordering::Relaxed),
+            failing: line.failing.load(Ordering::Acquire),
         };
         self.lines.iter().map(view).collect()
     }
 
-    /// Lets the sinks finish what is queued and ends their threads.
-    pub fn close(&self) {
+    /// Lets the sinks finish what is queued and ends their threads. What is not written when
+    /// `patience` is over is dropped, but for the batch that a sink is at; a sink that hangs in it
+    /// is left behind a moment later.
+    pub fn close(&self, patience: Duration) {
         self.stop.store(true, Ordering::Release);
         for line in &self.lines {
             line.queue.close();
         }
+        if !self.ended_within(patience) {
+            self.abort.store(true, Ordering::Release);
+            self.ended_within(ABORT);
+        }
         for line in &self.lines {
-            if let Some(thread) = lock(&line.thread).take()
-                && thread.join().is_err()
-            {
+            let thread = lock(&line.thread).take().filter(JoinHandle::is_finished);
+            if thread.is_some_and(|thread| thread.join().is_err()) {
                 line.errors.fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Whether all threads have ended before `patience` is over.
+    fn ended_within(&self, patience: Duration) -> bool {
+        let until = self.clock.now() + patience;
+        let ended = |line: &Line| {
+            lock(&line.thread)
+                .as_ref()
+                .is_none_or(JoinHandle::is_finished)
+        };
+        loop {
+            if self.lines.iter().all(ended) {
+                return true;
+            }
+            if self.clock.now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -279,6 +342,8 @@ struct Writer {
     undertaker: Undertaker,
     errors: Arc<AtomicU64>,
     last_error: Arc<Mutex<Option<SinkError>>>,
+    failing: Arc<AtomicBool>,
+    abort: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -303,17 +368,20 @@ impl Writer {
         if batch.is_empty() {
             return;
         }
+        if self.abort.load(Ordering::Acquire) {
+            return self.give_up(batch);
+        }
         let records: Vec<Arc<Record>> = batch.iter().map(|parcel| parcel.record.clone()).collect();
         let written = self.sink.write(&records);
-        if let Err(error) = &written {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-            *lock(&self.last_error) = Some(error.clone());
-        }
+        self.note(&written);
         for parcel in batch.drain(..) {
             let outcome = match (&written, &parcel.answer) {
                 (Ok(()), _) => Outcome::Delivered,
                 // Its letter is still there.
                 (Err(_), Some(_)) => Outcome::Failed,
+                (Err(_), None) if self.abort.load(Ordering::Acquire) => {
+                    Outcome::Dropped(DropReason::Shutdown)
+                }
                 (Err(error), None) => match (self.undertaker)(&self.name, &parcel.record, error) {
                     true => Outcome::DeadLettered,
                     false => Outcome::Failed,
@@ -322,6 +390,35 @@ impl Writer {
             self.end(parcel.ticket, outcome);
             if let Some(answer) = parcel.answer {
                 answer.tell(written.clone().map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    /// Ends what cannot be written any more.
+    fn give_up(&self, batch: &mut Vec<Parcel>) {
+        for parcel in batch.drain(..) {
+            self.end(parcel.ticket, Outcome::Dropped(DropReason::Shutdown));
+            if let Some(answer) = parcel.answer {
+                answer.tell(Err(format!("sink {:?} is stopping", self.name)));
+            }
+        }
+    }
+
+    /// Keeps the state of the sink, and says when it changes.
+    fn note(&self, written: &Result<(), SinkError>) {
+        match written {
+            Ok(()) => {
+                if self.failing.swap(false, Ordering::AcqRel) {
+                    tracing::info!(sink = self.name, "the sink takes results again");
+                }
+            }
+            Err(error) => {
+                self.errors.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.last_error) = Some(error.clone());
+                if !self.failing.swap(true, Ordering::AcqRel) {
+                    let sink = self.name.as_str();
+                    tracing::warn!(sink, %error, "the sink refuses results; they become dead letters");
+                }
             }
         }
     }
@@ -416,7 +513,7 @@ pub(crate) mod tests {
     fn what_a_sink_wrote_is_delivered() {
         let (results, seen) = start(false, &Arc::default(), Arc::new(|_, _, _| false));
         results.offer(record("a"));
-        results.close();
+        results.close(Duration::MAX);
         let balance = results.balance();
         assert_eq!(
             (balance.delivered, balance.in_flight, balance.imbalance()),
@@ -430,7 +527,7 @@ pub(crate) mod tests {
         for (safe, delivered) in [(true, (1, 0)), (false, (0, 1))] {
             let (results, _) = start(true, &Arc::default(), Arc::new(move |_, _, _| safe));
             results.offer(record("a"));
-            results.close();
+            results.close(Duration::MAX);
             let balance = results.balance();
             assert_eq!((balance.dead_lettered, balance.failed), delivered);
             assert_eq!(balance.imbalance(), 0);
@@ -454,7 +551,7 @@ pub(crate) mod tests {
             assert_eq!(results.balance().imbalance(), 0);
         }
         drop(held);
-        results.close();
+        results.close(Duration::MAX);
         let balance = results.balance();
         assert_eq!(balance.imbalance(), 0);
         assert_eq!(balance.delivered + balance.dropped.total(), 40);
@@ -475,5 +572,35 @@ pub(crate) mod tests {
             (results.balance().filtered, results.balance().imbalance()),
             (1, 0)
         );
+    }
+
+    #[test]
+    fn a_sink_without_time_gives_up_what_is_queued_and_the_books_say_so() {
+        let gate = Arc::new(Mutex::new(()));
+        let held = lock(&gate);
+        let (results, _) = start(false, &gate, Arc::new(|_, _, _| false));
+        for number in 0..4 {
+            results.offer(record(&number.to_string()));
+        }
+        assert!(results.views()[0].pressures <= 1);
+        results.close(Duration::ZERO);
+        drop(held);
+        results.close(Duration::MAX);
+        let balance = results.balance();
+        assert_eq!((balance.imbalance(), balance.leaked), (0, 0));
+        assert!(balance.dropped[DropReason::Shutdown] + balance.delivered <= 4);
+    }
+
+    #[test]
+    fn reaching_the_high_water_mark_is_one_event() {
+        let gate = Arc::new(Mutex::new(()));
+        let held = lock(&gate);
+        let (results, _) = start(false, &gate, Arc::new(|_, _, _| false));
+        for number in 0..40 {
+            results.offer(record(&number.to_string()));
+        }
+        assert_eq!(results.views()[0].pressures, 1);
+        drop(held);
+        results.close(Duration::MAX);
     }
 }

@@ -24,8 +24,15 @@ pub struct Samples {
 #[derive(Debug)]
 struct Inner {
     max_series: usize,
-    values: Mutex<HashMap<Key, Sample>>,
+    values: Mutex<Values>,
     left_out: AtomicU64,
+}
+
+/// The values, and when the stale ones were last swept out.
+#[derive(Debug, Default)]
+struct Values {
+    by_key: HashMap<Key, Sample>,
+    swept_ms: u64,
 }
 
 /// One value.
@@ -39,6 +46,9 @@ pub struct Sample {
 
 /// How long a value stays that nothing renews.
 const STALE_MS: u64 = 3_600_000;
+
+/// How often a full store looks for stale values: a look costs as much as the store is large.
+const SWEEP_MS: u64 = 60_000;
 
 impl Samples {
     /// No values yet, and never more than `max_series`.
@@ -65,7 +75,8 @@ impl Samples {
             .values
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut sorted: Vec<(Key, Sample)> = values.iter().map(|(k, v)| (k.clone(), *v)).collect();
+        let all = values.by_key.iter();
+        let mut sorted: Vec<(Key, Sample)> = all.map(|(k, v)| (k.clone(), *v)).collect();
         drop(values);
         sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
         for ((target, oid), sample) in sorted {
@@ -87,15 +98,12 @@ impl Sink for Samples {
                     continue;
                 };
                 let key = (record.target.clone(), varbind.oid.to_owned());
-                if values.len() >= self.inner.max_series && !values.contains_key(&key) {
-                    let now_ms = record.at.as_unix_millis();
-                    values.retain(|_, old| old.at.as_unix_millis() + STALE_MS > now_ms);
-                    if values.len() >= self.inner.max_series {
-                        self.inner.left_out.fetch_add(1, Ordering::Relaxed);
-                        continue;
-                    }
+                let at_ms = record.at.as_unix_millis();
+                if !values.has_room(&key, self.inner.max_series, at_ms) {
+                    self.inner.left_out.fetch_add(1, Ordering::Relaxed);
+                    continue;
                 }
-                values.insert(
+                values.by_key.insert(
                     key,
                     Sample {
                         value,
@@ -105,6 +113,21 @@ impl Sink for Samples {
             }
         }
         Ok(())
+    }
+}
+
+impl Values {
+    /// Whether a value of `key` may be kept.
+    fn has_room(&mut self, key: &Key, max_series: usize, at_ms: u64) -> bool {
+        if self.by_key.len() < max_series || self.by_key.contains_key(key) {
+            return true;
+        }
+        if at_ms >= self.swept_ms + SWEEP_MS {
+            self.swept_ms = at_ms;
+            self.by_key
+                .retain(|_, old| old.at.as_unix_millis() + STALE_MS > at_ms);
+        }
+        self.by_key.len() < max_series
     }
 }
 
@@ -122,5 +145,50 @@ fn number(value: &Value<'_>) -> Option<f64> {
         Value::OpaqueFloat(x) => Some(f64::from(*x)),
         Value::OpaqueDouble(x) => Some(*x),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trunkline_wire_snmp::encode_varbinds;
+
+    fn record(target: &str, at_ms: u64) -> Arc<Record> {
+        let oid: OidBuf = "1.3.6.1.2.1.1.3.0".parse().unwrap();
+        let page = encode_varbinds(&[(oid.as_oid(), Value::TimeTicks(7))]).unwrap();
+        let mut record = crate::results::tests::record(target);
+        record.at = WallTime::from_unix_millis(at_ms);
+        record.pages.push(page);
+        Arc::new(record)
+    }
+
+    fn names(samples: &Samples) -> Vec<String> {
+        let mut names = Vec::new();
+        samples.for_each(|target, _, _| names.push(target.to_owned()));
+        names
+    }
+
+    #[test]
+    fn a_full_store_keeps_its_own_and_lets_stale_ones_go() {
+        let samples = Samples::new(2);
+        let mut sink = samples.clone();
+        let now_ms = 10 * STALE_MS;
+        sink.write(&[
+            record("a", now_ms),
+            record("b", now_ms),
+            record("c", now_ms),
+        ])
+        .unwrap();
+        assert_eq!(
+            (names(&samples), samples.left_out()),
+            (vec!["a".into(), "b".into()], 1)
+        );
+        let later_ms = now_ms + STALE_MS / 2;
+        sink.write(&[record("a", later_ms), record("c", now_ms + STALE_MS)])
+            .unwrap();
+        assert_eq!(
+            (names(&samples), samples.left_out()),
+            (vec!["a".into(), "c".into()], 1)
+        );
     }
 }

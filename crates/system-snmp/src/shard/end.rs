@@ -21,6 +21,7 @@ pub(super) fn outcome_of(error: &SnmpError) -> Outcome {
         SnmpError::ShardDied => Outcome::Dropped(DropReason::OwnerLost),
         SnmpError::BreakerOpen { .. }
         | SnmpError::QueueFull(_)
+        | SnmpError::TooManyTargets
         | SnmpError::NoEngine
         | SnmpError::TargetDrained => Outcome::Rejected,
         SnmpError::Deadline => Outcome::Dropped(DropReason::Deadline),

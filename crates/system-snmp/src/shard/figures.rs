@@ -58,12 +58,13 @@ impl BadDatagram {
 }
 
 /// The kinds of [`SnmpError`], in the order in which they are counted.
-const ERROR_KINDS: [&str; 13] = [
+const ERROR_KINDS: [&str; 14] = [
     "timeout",
     "unreachable",
     "send",
     "breaker_open",
     "queue_full",
+    "too_many_targets",
     "deadline",
     "cancelled",
     "no_engine",

@@ -366,7 +366,7 @@ fn more_targets_than_a_door_holds_commands_are_taken_on_and_let_go() {
         "a single target has a name without a number"
     );
     assert_eq!(system.client().targets().len(), 1);
-    let (requests, _) = system.stop();
+    let (requests, _) = system.stop(Duration::MAX);
     assert_eq!(
         (requests.imbalance(), requests.in_flight, requests.leaked),
         (0, 0, 0)
@@ -391,7 +391,7 @@ fn a_system_polls_writes_lines_and_closes_with_balanced_books() {
     system.drain();
     eventually("idle", || system.is_idle());
     let polled = system.poller().complete;
-    let (requests, results) = system.stop();
+    let (requests, results) = system.stop(Duration::MAX);
     for balance in [requests, results] {
         assert_eq!(
             (balance.imbalance(), balance.in_flight, balance.leaked),
@@ -430,7 +430,7 @@ fn a_reload_keeps_what_did_not_change() {
         .unwrap();
     assert_eq!((report.kept, report.removed), (2, 6));
     assert!(system.target("sim-7").is_none());
-    let (requests, results) = system.stop();
+    let (requests, results) = system.stop(Duration::MAX);
     assert_eq!((requests.imbalance(), results.imbalance()), (0, 0));
 }
 
@@ -443,7 +443,7 @@ fn a_killed_poller_goes_on_polling() {
     eventually("the death is noticed", || system.deaths() == 1);
     let before = system.poller().complete;
     eventually("runs again", || system.poller().complete >= before + 9);
-    let (requests, results) = system.stop();
+    let (requests, results) = system.stop(Duration::MAX);
     assert_eq!((requests.imbalance(), results.imbalance()), (0, 0));
 }
 
@@ -472,7 +472,7 @@ fn strategies_are_swapped_under_load_and_nothing_is_lost() {
     );
     let figures = system.poller();
     assert_eq!((figures.failed, figures.partial), (0, 0));
-    let (requests, _) = system.stop();
+    let (requests, _) = system.stop(Duration::MAX);
     assert_eq!(
         (requests.imbalance(), requests.failed, requests.rejected),
         (0, 0, 0)
@@ -499,12 +499,12 @@ fn operators_decisions_survive_a_restart() {
         !first.operator_state().breakers.is_empty()
     });
     let state = first.operator_state();
-    first.stop();
+    first.stop(Duration::MAX);
     let text = serde_json::to_string(&state).unwrap();
     let second = system(&config);
     second.restore_operator_state(&serde_json::from_str(&text).unwrap());
     eventually("the state is back", || second.operator_state() == state);
-    second.stop();
+    second.stop(Duration::MAX);
 }
 
 #[test]
@@ -515,4 +515,48 @@ fn an_exchange_that_does_not_fit_a_datagram_is_refused_with_its_reason() {
     let error = runtime().block_on(wire.client().ask(id, exchange, options(Time::MAX)));
     assert_eq!(error.unwrap_err(), SnmpError::TooLarge);
     wire.stop();
+}
+
+#[test]
+fn a_reload_that_cannot_be_taken_changes_nothing() {
+    let agents = Agents::start(10, |_| ());
+    let small = "max_targets = 8\n";
+    let system = system(&config(&agents, 5, small));
+    let first = system.target("sim-0").unwrap().id;
+    for _ in 0..5 {
+        let plan = SystemPlan::new("core", &config(&agents, 10, small)).unwrap();
+        assert!(
+            system
+                .reload(plan)
+                .unwrap_err()
+                .to_string()
+                .contains("max_targets")
+        );
+    }
+    assert_eq!(
+        (system.targets().len(), system.target("sim-0").unwrap().id),
+        (5, first)
+    );
+    let plan = SystemPlan::new("core", &config(&agents, 7, small)).unwrap();
+    assert_eq!(
+        system.reload(plan).unwrap().added,
+        2,
+        "the refused ones left no trace"
+    );
+    system.stop(Duration::MAX);
+}
+
+#[test]
+fn a_target_that_is_asked_in_another_way_keeps_what_an_operator_decided() {
+    let agents = Agents::start(3, |_| ());
+    let system = system(&config(&agents, 3, ""));
+    let drained = system.target("sim-1").unwrap().id.unwrap();
+    system.client().drain_target(drained, true).unwrap();
+    let changed = config(&agents, 3, "timeout = \"2s\"\n");
+    let report = system
+        .reload(SystemPlan::new("core", &changed).unwrap())
+        .unwrap();
+    assert_eq!((report.kept, report.added, report.removed), (0, 3, 0));
+    assert_eq!(system.operator_state().drained, ["sim-1"]);
+    system.stop(Duration::MAX);
 }

@@ -549,3 +549,32 @@ fn a_lingering_batch_goes_when_it_is_full_or_its_time_has_come() {
         "a full batch does not"
     );
 }
+
+#[test]
+fn what_is_said_of_a_target_or_a_request_is_not_heard_before_it_is_there() {
+    let (rig, fleet) = (Rig::new(17, &["a"]), fleet(2, |_| ()));
+    let forced = rig.target(fleet.address(0), &policy());
+    rig.client
+        .force_breaker(forced, trunkline_engine::breaker::Forced::Open)
+        .unwrap();
+    let target = rig.target(fleet.address(1), &policy());
+    let options = trunkline_system_snmp::JobOptions {
+        deadline: Time::MAX,
+        priority: Default::default(),
+    };
+    let ask = get(SYS_UPTIME);
+    let request = trunkline_system_snmp::Request {
+        target,
+        ask,
+        options,
+        token: 0,
+    };
+    let key = rig.client.submit(request, &rig.inbox);
+    rig.client.cancel(key);
+    rig.ask(forced, get(SYS_UPTIME), Time::MAX, 1);
+    let mut world = world(17, rig, fleet);
+    run(&mut world, 5);
+    let ends = endings(&world, 2);
+    assert!(ends[0].1.contains("Cancelled"), "{ends:?}");
+    assert!(ends[1].1.contains("BreakerOpen"), "{ends:?}");
+}
