@@ -90,7 +90,8 @@ explain! {
     SECRET_FILE = "T0112", "The secret file cannot be used.",
         "It cannot be read, is empty, longer than 64 KiB, of more than one line or not text, or \
          others may read or change it.",
-        "Make it a text file of one line and mode 0600 that belongs to the user that runs Trunkline.";
+        "Make it a text file of one line and mode 0600 that belongs to the user that runs \
+         Trunkline.";
     SECRET_FILE_MODE = "T0113", "The secret file is readable by its group.",
         "Some orchestrators mount secrets in this way, so it is accepted.",
         "chmod 0600 it where you can.";

@@ -425,10 +425,17 @@ impl Client {
     /// Every target.
     pub fn targets(&self) -> Vec<TargetView> {
         let mut views = Vec::new();
-        for link in &self.inner.links {
-            views.extend(lock(&link.registry).slots.iter().flatten().map(view));
-        }
+        self.for_each_target(|target| views.push(target.clone()));
         views
+    }
+
+    /// Every target, one by one, under its shard's lock: `visit` must be brief.
+    pub fn for_each_target(&self, mut visit: impl FnMut(&TargetView)) {
+        for link in &self.inner.links {
+            let registry = lock(&link.registry);
+            let targets = registry.slots.iter().flatten();
+            targets.for_each(|target| visit(&view(target)));
+        }
     }
 
     /// One target.

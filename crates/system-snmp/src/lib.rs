@@ -11,6 +11,7 @@ mod config;
 mod door;
 mod error;
 mod job;
+mod keeper;
 mod machine;
 pub mod operations;
 mod operator;

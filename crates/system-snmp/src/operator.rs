@@ -25,20 +25,24 @@ impl System {
     pub fn operator_state(&self) -> OperatorState {
         let now = self.clock().now();
         let mut state = OperatorState::default();
-        for target in self.targets() {
+        // A daemon asks this every second, of however many targets: nothing is copied or sorted
+        // but what somebody decided.
+        self.for_each_target(|target| {
             let Some(view) = target.id.and_then(|id| self.client().target(id)) else {
-                continue;
+                return;
             };
             if view.drained {
-                state.drained.push(target.plan.name.clone());
+                state.drained.push(target.plan.name.to_string());
             }
             let forced = match view.gate.state(now).kind() {
                 StateKind::ForcedOpen => "open",
                 StateKind::ForcedClosed => "closed",
-                _ => continue,
+                _ => return,
             };
-            state.breakers.insert(target.plan.name, forced.to_owned());
-        }
+            let name = target.plan.name.to_string();
+            state.breakers.insert(name, forced.to_owned());
+        });
+        state.drained.sort();
         for member in self.client().guards()[0].router().members(now) {
             let decision = match (member.draining, member.mark) {
                 (true, _) => "drain",

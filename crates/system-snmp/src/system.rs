@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use trunkline_engine::breaker::StateKind;
 use trunkline_engine::ledger::Balance;
 use trunkline_engine::rng::Rng;
 use trunkline_engine::router::RouterPolicy;
-use trunkline_engine::time::Time;
 use trunkline_runtime::clock::Clock;
 use trunkline_runtime::entropy;
 use trunkline_runtime::thread::Supervisor;
 
 use crate::address::Address;
 use crate::client::Client;
-use crate::config::{JobPlan, SinkPlan, SystemPlan, TargetPlan};
+use crate::config::{SinkPlan, SystemPlan, TargetPlan};
 use crate::door::DOOR_FULL;
 use crate::error::SnmpError;
-use crate::poller::{PolledTarget, Poller, PollerFigures, PollerStats};
+use crate::keeper::{Flags, Keeper, Order};
+use crate::poller::{PolledTarget, PollerFigures, PollerStats};
 use crate::results::{JsonLines, Results, Samples, Sink, Undertaker};
 use crate::target::{TargetId, TargetSpec};
 use crate::wire::{OnDeath, Wire, WireError, WirePlan};
@@ -53,7 +53,7 @@ pub struct NamedTarget {
     /// Its name in the client; `None` while its host name has no address.
     pub id: Option<TargetId>,
     /// What was configured.
-    pub plan: TargetPlan,
+    pub plan: Arc<TargetPlan>,
     /// Why it has no address.
     pub unresolved: Option<String>,
 }
@@ -70,28 +70,13 @@ pub struct System {
     flags: Arc<Flags>,
     poller: Mutex<Option<Supervisor>>,
     plan: Mutex<SystemPlan>,
-    targets: Mutex<HashMap<String, NamedTarget>>,
+    targets: Mutex<HashMap<Arc<str>, NamedTarget>>,
 }
 
 impl std::fmt::Debug for System {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "System({})", self.name)
     }
-}
-
-#[derive(Debug, Default)]
-struct Flags {
-    drain: AtomicBool,
-    stop: AtomicBool,
-    die: AtomicBool,
-}
-
-/// News for the poller's thread.
-enum Order {
-    /// Poll this from now on; what runs is finished first.
-    Replace(Vec<JobPlan>, Vec<PolledTarget>),
-    /// Poll this too.
-    Add(PolledTarget),
 }
 
 /// What a reload changed.
@@ -206,13 +191,15 @@ impl System {
     /// How many targets do not answer, of how many.
     pub fn down(&self) -> (usize, usize) {
         let now = self.clock.now();
-        let all = self.client().targets();
-        let down = all.iter().filter(|target| {
+        let (mut down, mut all) = (0, 0);
+        self.client().for_each_target(|target| {
             let figures = &target.figures;
             let silent = figures.last_reply.is_none() && figures.timeouts > 0;
-            silent || target.gate.state(now).kind() != StateKind::Closed
+            let is_down = silent || target.gate.state(now).kind() != StateKind::Closed;
+            down += usize::from(is_down);
+            all += 1;
         });
-        (down.count(), all.len())
+        (down, all)
     }
 
     /// The name of the target at an address; the first by name where several share it.
@@ -222,7 +209,7 @@ impl System {
         let there = named
             .values()
             .filter(|target| target.plan.address == address);
-        there.map(|target| target.plan.name.clone()).min()
+        there.map(|target| target.plan.name.to_string()).min()
     }
 
     /// The poller's figures.
@@ -240,6 +227,11 @@ impl System {
         let mut targets: Vec<_> = lock(&self.targets).values().cloned().collect();
         targets.sort_by_cached_key(|target| natural(&target.plan.name));
         targets
+    }
+
+    /// Every configured target, in no order, under a lock: `visit` must be brief.
+    pub fn for_each_target(&self, visit: impl FnMut(&NamedTarget)) {
+        lock(&self.targets).values().for_each(visit);
     }
 
     /// One configured target.
@@ -369,8 +361,8 @@ impl System {
         self.client().close();
     }
 
-    /// Stops all threads, sinks last, so that what was had is written within `patience`. Returns the
-    /// closing books: of requests, and of results.
+    /// Stops all threads, sinks last, so that what was had is written within `patience`. Returns
+    /// the closing books: of requests, and of results.
     pub fn stop(&self, patience: Duration) -> (Balance, Balance) {
         self.close();
         self.flags.stop.store(true, Ordering::Release);
@@ -447,7 +439,7 @@ fn sinks(plans: &[SinkPlan]) -> Sinks {
     (sinks, samples)
 }
 
-fn take_on(client: &Client, plan: &TargetPlan) -> Result<NamedTarget, StartError> {
+fn take_on(client: &Client, plan: &Arc<TargetPlan>) -> Result<NamedTarget, StartError> {
     let addr = match plan.address.resolve() {
         Ok(addr) => addr,
         Err(error) => {
@@ -460,7 +452,7 @@ fn take_on(client: &Client, plan: &TargetPlan) -> Result<NamedTarget, StartError
         }
     };
     let refused = |error| StartError::Target {
-        name: plan.name.clone(),
+        name: plan.name.to_string(),
         error,
     };
     let spec = spec(plan, addr);
@@ -499,14 +491,14 @@ fn spec(plan: &TargetPlan, addr: SocketAddr) -> TargetSpec {
     }
 }
 
-fn polled_target(entry: &NamedTarget) -> Option<PolledTarget> {
-    Some(PolledTarget {
+fn polled_target(entry: &NamedTarget) -> Option<Arc<PolledTarget>> {
+    Some(Arc::new(PolledTarget {
         id: entry.id?,
-        name: entry.plan.name.as_str().into(),
+        name: entry.plan.name.clone(),
         address: entry.plan.address.to_string().into(),
         jobs: entry.plan.jobs.clone(),
         v1: entry.plan.version == trunkline_wire_snmp::Version::V1,
-    })
+    }))
 }
 
 /// Whether a target is asked the same way as before; its jobs may differ.
@@ -546,119 +538,6 @@ fn frozen(old: &SystemPlan, new: &SystemPlan) -> Vec<&'static str> {
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))
         .collect()
-}
-
-/// The poller's thread.
-struct Keeper {
-    name: String,
-    clock: Clock,
-    client: Client,
-    results: Arc<Results>,
-    stats: Arc<PollerStats>,
-    orders: Receiver<Order>,
-    flags: Arc<Flags>,
-    jobs: Vec<JobPlan>,
-    targets: Vec<PolledTarget>,
-    rng: Rng,
-}
-
-/// Picks that are timed together.
-const PICKS: u32 = 64;
-
-/// The longest that the poller sleeps, so that orders and flags are seen soon.
-const NAP: Duration = Duration::from_millis(50);
-
-impl Keeper {
-    fn into_body(
-        mut self,
-    ) -> impl FnMut() -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send {
-        move || {
-            self.live();
-            Ok(())
-        }
-    }
-
-    fn poller(&self) -> Poller {
-        let results = self.results.clone();
-        Poller::new(
-            &self.name,
-            self.client.clone(),
-            self.jobs.clone(),
-            self.targets.clone(),
-            self.stats.clone(),
-            Box::new(move |record| results.offer(record)),
-            self.clock.now(),
-        )
-    }
-
-    fn live(&mut self) {
-        let mut poller = self.poller();
-        let mut retiring: Vec<Poller> = Vec::new();
-        let mut drained = false;
-        loop {
-            self.follow_orders(&mut poller, &mut retiring);
-            #[expect(clippy::panic, reason = "a test asks for it, to see the death noticed")]
-            if self.flags.die.swap(false, Ordering::AcqRel) {
-                panic!("asked to die");
-            }
-            let now = self.clock.now();
-            self.watch_routers(now);
-            retiring.retain_mut(|old| {
-                old.take_arrivals(now);
-                old.running() > 0
-            });
-            let wake = if self.flags.drain.load(Ordering::Acquire) {
-                poller.take_arrivals(now);
-                if !drained && poller.running() == 0 {
-                    drained = true;
-                    self.client.drain();
-                }
-                None
-            } else {
-                poller.step(now, self.clock.wall())
-            };
-            if self.flags.stop.load(Ordering::Acquire) && poller.running() == 0 {
-                return;
-            }
-            poller.wait(nap(wake, self.clock.now()));
-        }
-    }
-
-    /// Runs the routers' health passes when they are due, and times a few picks: what routing costs
-    /// is then known without a clock on the way of every request.
-    fn watch_routers(&mut self, now: Time) {
-        for router in self.client.guards().iter().map(|guard| guard.router()) {
-            if router.next_wakeup() > now {
-                continue;
-            }
-            router.check(now);
-            let begin = self.clock.now();
-            for key in 0..PICKS {
-                // Looking at the candidates is what is timed; none of them is taken.
-                std::hint::black_box(router.pick(now, u64::from(key), &mut self.rng).next());
-            }
-            router.note_routing_time(self.clock.now().saturating_since(begin) / PICKS);
-        }
-    }
-
-    fn follow_orders(&mut self, poller: &mut Poller, retiring: &mut Vec<Poller>) {
-        while let Ok(order) = self.orders.try_recv() {
-            match order {
-                Order::Add(target) => {
-                    self.targets.push(target.clone());
-                    poller.add(target);
-                }
-                Order::Replace(jobs, targets) => {
-                    (self.jobs, self.targets) = (jobs, targets);
-                    retiring.push(std::mem::replace(poller, self.poller()));
-                }
-            }
-        }
-    }
-}
-
-fn nap(wake: Option<Time>, now: Time) -> Duration {
-    wake.map_or(NAP, |wake| wake.saturating_since(now)).min(NAP)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -187,16 +187,19 @@ pub(crate) struct Target {
     pub(crate) gate: Arc<Gate>,
     pub(crate) stats: Arc<TargetStats>,
     pub(crate) rtt: RttEstimate,
-    pub(crate) learned_source: Option<SocketAddr>,
-    pub(crate) stranger: Option<SocketAddr>,
+    /// Boxed, like the next: few targets have one.
+    learned_source: Option<Box<SocketAddr>>,
+    stranger: Option<Box<SocketAddr>>,
     pub(crate) sent: Vec<u32>,
     /// Requests in no queue and not on the wire: in backoff, or waiting for their reader.
     aside: Vec<u32>,
     pub(crate) bulk: BulkMemory,
     pub(crate) drained: bool,
     pub(crate) place: Place,
-    queue: [VecDeque<u32>; 3],
-    queued: usize,
+    /// Requests of normal priority.
+    queue: VecDeque<u32>,
+    /// Those of high and of low priority, once there was one.
+    others: Option<Box<[VecDeque<u32>; 2]>>,
 }
 
 /// Where the shard's send loop finds a target.
@@ -262,50 +265,45 @@ impl Target {
             bulk: BulkMemory::default(),
             drained: false,
             place: Place::Idle,
-            queue: Default::default(),
-            queued: 0,
+            queue: VecDeque::new(),
+            others: None,
         }
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.queued
+        let others = self.others.iter().flat_map(|others| others.iter());
+        self.queue.len() + others.map(VecDeque::len).sum::<usize>()
     }
 
     pub(crate) fn enqueue(&mut self, id: u32, priority: Priority) {
-        self.queue[priority as usize].push_back(id);
-        self.queued += 1;
+        self.queue_of(priority).push_back(id);
     }
 
     /// Puts a request that was sent before in front of those that were not.
     pub(crate) fn enqueue_again(&mut self, id: u32, priority: Priority) {
-        self.queue[priority as usize].push_front(id);
-        self.queued += 1;
+        self.queue_of(priority).push_front(id);
     }
 
     pub(crate) fn dequeue(&mut self) -> Option<u32> {
-        let id = self.queue.iter_mut().find_map(VecDeque::pop_front)?;
-        self.queued -= 1;
-        Some(id)
+        let Some(others) = &mut self.others else {
+            return self.queue.pop_front();
+        };
+        let [high, low] = &mut **others;
+        let urgent = high.pop_front().or_else(|| self.queue.pop_front());
+        urgent.or_else(|| low.pop_front())
     }
 
-    pub(crate) fn set_aside(&mut self, id: u32) {
-        self.aside.push(id);
+    fn queue_of(&mut self, priority: Priority) -> &mut VecDeque<u32> {
+        let others = match priority {
+            Priority::Normal => return &mut self.queue,
+            Priority::High | Priority::Low => self.others.get_or_insert_default(),
+        };
+        &mut others[usize::from(priority == Priority::Low)]
     }
 
-    pub(crate) fn forget_aside(&mut self, id: u32) {
-        if let Some(at) = self.aside.iter().position(|aside| *aside == id) {
-            self.aside.swap_remove(at);
-        }
-    }
-
-    /// Every request of its, wherever it is; none is left.
-    pub(crate) fn take_all(&mut self) -> Vec<u32> {
-        let mut all = std::mem::take(&mut self.sent);
-        all.append(&mut self.aside);
-        while let Some(id) = self.dequeue() {
-            all.push(id);
-        }
-        all
+    /// The stranger who answered in the target's place, once.
+    pub(crate) fn take_stranger(&mut self) -> Option<SocketAddr> {
+        self.stranger.take().map(|stranger| *stranger)
     }
 
     pub(crate) fn forget_sent(&mut self, id: u32) {
@@ -316,17 +314,17 @@ impl Target {
 
     /// Whether an answer from `from` counts; a first stranger's address is kept for the error text.
     pub(crate) fn accepts(&mut self, from: SocketAddr) -> bool {
-        if from == self.spec.addr || self.learned_source == Some(from) {
+        if from == self.spec.addr || self.learned_source.as_deref() == Some(&from) {
             return true;
         }
         match self.spec.source {
             SourcePolicy::Any => true,
             SourcePolicy::Learn if self.learned_source.is_none() => {
-                self.learned_source = Some(from);
+                self.learned_source = Some(Box::new(from));
                 true
             }
             SourcePolicy::Learn | SourcePolicy::Strict => {
-                self.stranger = Some(from);
+                self.stranger = Some(Box::new(from));
                 false
             }
         }
@@ -355,8 +353,39 @@ mod tests {
     }
 
     #[test]
+    fn requests_leave_by_priority_and_within_one_in_their_order() {
+        let spec = TargetSpec {
+            addr: "127.0.0.1:161".parse().unwrap(),
+            version: Version::V2c,
+            community: Arc::from(*b"public"),
+            source: SourcePolicy::Strict,
+            policy: Arc::default(),
+            egress: 0,
+        };
+        let router = trunkline_engine::router::Router::new(
+            Default::default(),
+            &mut trunkline_engine::rng::Rng::seeded(1),
+        );
+        let guard = trunkline_engine::guard::Guard::new(
+            Arc::new(router.unwrap()),
+            trunkline_engine::guard::AttemptSheet::default(),
+        );
+        let gate = guard.gate(&spec.policy.guard);
+        let mut target = Target::new(spec, 0, gate, Arc::default());
+        target.enqueue(1, Priority::Low);
+        target.enqueue(2, Priority::Normal);
+        target.enqueue(3, Priority::High);
+        target.enqueue(4, Priority::Normal);
+        target.enqueue_again(5, Priority::Normal);
+        assert_eq!(target.queued(), 5);
+        let left: Vec<u32> = std::iter::from_fn(|| target.dequeue()).collect();
+        assert_eq!(left, [3, 5, 2, 4, 1]);
+        assert_eq!(target.queued(), 0);
+    }
+
+    #[test]
     fn a_target_block_stays_within_its_cache_line() {
         assert!(size_of::<TargetStats>() <= 64);
-        assert!(size_of::<Target>() <= 320, "{}", size_of::<Target>());
+        assert!(size_of::<Target>() <= 232, "{}", size_of::<Target>());
     }
 }

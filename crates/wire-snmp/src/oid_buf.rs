@@ -3,10 +3,11 @@
 //! The rule: up to 38 octets lie within the value, which covers nearly every OID of a real device
 //! without an allocation; longer ones are boxed. Where they lie is not visible.
 //!
-//! Edge cases: text and arcs follow X.660: at least two arcs, the first at most 2, the second
-//! below 40 under 0 and 1. SNMP's limits of 128 arcs and of 2^32-1 for each (RFC 2578 section
-//! 7.1.3) hold for text and arcs, not for what a device sent, whose text may not parse back. The empty OID of [`Oid`]'s edge cases can be owned too; its text, `0.0`, does not
-//! parse back to it but to the well-formed `0.0`.
+//! Edge cases: text and arcs follow X.660: at least two arcs, the first at most 2, the second below
+//! 40 under 0 and 1. SNMP's limits of 128 arcs and of 2^32-1 for each (RFC 2578 section 7.1.3) hold
+//! for text and arcs, not for what a device sent, whose text may not parse back. The empty OID of
+//! [`Oid`]'s edge cases can be owned too; its text, `0.0`, does not parse back to it but to the
+//! well-formed `0.0`.
 
 use std::cmp::Ordering;
 use std::fmt;

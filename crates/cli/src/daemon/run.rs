@@ -13,7 +13,7 @@ use trunkline_runtime::log::{self, Format, Level, LogHandle};
 use trunkline_runtime::metrics::{BuildInfo, MetricRegistry};
 use trunkline_runtime::notify;
 use trunkline_runtime::office::Office;
-use trunkline_runtime::operation::Registry;
+use trunkline_runtime::operation::{Operation, Registration, Registry};
 use trunkline_runtime::shutdown::{ShutdownHandle, Signals};
 use trunkline_runtime::state::{StateDir, StateError};
 
@@ -103,11 +103,7 @@ async fn serve(
     let metrics = MetricRegistry::new(clock, build());
     let health = Health::new(ResourceLimits::default());
     let office = open_office(&state, clock)?;
-    let letters = office
-        .operations()
-        .into_iter()
-        .map(|operation| registry.register(operation));
-    let _letters: Vec<_> = letters.collect();
+    let _letters = register_all(office.operations(), &registry);
     let counted = office.clone();
     let _counts = metrics.register(Arc::new(move |out| counted.export(out)));
     let systems = Systems::start(config, clock, &registry, &metrics, &health, &office, &state)?;
@@ -159,6 +155,13 @@ async fn serve(
         report,
         books: books.map_err(std::io::Error::other)?,
     })
+}
+
+fn register_all(operations: Vec<Operation>, registry: &Registry) -> Vec<Registration> {
+    operations
+        .into_iter()
+        .map(|operation| registry.register(operation))
+        .collect()
 }
 
 fn open_state(config: &RootConfig) -> Result<StateDir, StateError> {
@@ -231,7 +234,8 @@ fn add_hooks(
     Ok(())
 }
 
-/// Reads the file again and takes it over: all of it, or nothing. Keys that need a restart are said.
+/// Reads the file again and takes it over: all of it, or nothing. Keys that need a restart are
+/// said.
 fn reloader(systems: Arc<Systems>, file: FileChoice, running: RootConfig) -> Reloader {
     Arc::new(move || {
         let loaded = load::<RootConfig>(&LoadOptions::from_process(file.clone()))

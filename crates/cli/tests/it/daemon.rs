@@ -455,28 +455,6 @@ fn every_example_is_valid() {
 }
 
 #[test]
-fn what_the_command_says_of_itself_is_there() {
-    let place = Place::new("about");
-    for args in [
-        &["help", "exit-codes"][..],
-        &["help", "environment"],
-        &["help", "output"],
-        &["completion", "bash"],
-        &["man"],
-        &["explain", "--all"],
-        &["config", "schema"],
-        &["config", "init"],
-    ] {
-        let output = place.ask(args);
-        assert!(
-            output.status.success() && output.stdout.len() > 100,
-            "{args:?}"
-        );
-    }
-    assert_eq!(place.ask(&["explain", "T9999"]).status.code(), Some(2));
-}
-
-#[test]
 fn what_a_full_disk_refuses_is_kept_and_sent_again() {
     let more = "[snmp.core.sink.jsonl.full]\npath = \"/dev/full\"\n";
     let mut rig = Rig::start("letters", 2, more);

@@ -146,3 +146,22 @@ fn init_leaves_a_file_that_exists_alone_and_names_the_way_out() {
     assert!(ran.stderr.contains(expected), "{ran:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "# mine\n");
 }
+
+#[test]
+fn what_the_command_says_of_itself_is_there() {
+    for words in [
+        &["help", "exit-codes"][..],
+        &["help", "environment"],
+        &["help", "output"],
+        &["completion", "bash"],
+        &["man"],
+        &["explain", "--all"],
+        &["config", "schema"],
+        &["config", "init"],
+    ] {
+        let ran = trunkline(words);
+        assert_eq!(ran.code, Some(0), "{words:?}");
+        assert!(ran.stdout.len() > 100, "{words:?}");
+    }
+    assert_eq!(trunkline(&["explain", "T9999"]).code, Some(2));
+}

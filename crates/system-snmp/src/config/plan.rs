@@ -47,7 +47,7 @@ pub struct SystemPlan {
     /// How a target is treated unless it says otherwise.
     pub policy: Arc<TargetPolicy>,
     /// Whom to poll.
-    pub targets: Vec<TargetPlan>,
+    pub targets: Vec<Arc<TargetPlan>>,
     /// What to poll.
     pub jobs: Vec<JobPlan>,
     /// Where results go.
@@ -71,7 +71,7 @@ pub struct EnginePlan {
 #[derive(Clone, Debug)]
 pub struct TargetPlan {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Where it is.
     pub address: Address,
     /// v1 or v2c.
@@ -84,8 +84,8 @@ pub struct TargetPlan {
     pub policy: Arc<TargetPolicy>,
     /// 0 for all engines, `n` for only the `n`th.
     pub egress: u16,
-    /// Its jobs, by number.
-    pub jobs: Vec<usize>,
+    /// Its jobs, by number; shared by all targets of one table.
+    pub jobs: Arc<[usize]>,
 }
 
 /// A job.
@@ -327,7 +327,7 @@ fn target_plan(
     let engine = target.engine.as_ref();
     let egress = engine.and_then(|wanted| config.engine.keys().position(|name| name == wanted));
     Ok(TargetPlan {
-        name: name.to_owned(),
+        name: name.into(),
         address: Address::Name {
             host: String::new(),
             port: SNMP_PORT,
@@ -349,24 +349,24 @@ fn target_plan(
 fn spread(
     plan: &TargetPlan,
     address: &str,
-    targets: &mut Vec<TargetPlan>,
+    targets: &mut Vec<Arc<TargetPlan>>,
 ) -> Result<(), PlanError> {
     let addresses = expand(address, SNMP_PORT).map_err(|error| PlanError::Address {
-        target: plan.name.clone(),
+        target: plan.name.to_string(),
         error,
     })?;
     let many = addresses.len() > 1;
     for (index, address) in addresses.into_iter().enumerate() {
         let name = if many {
-            format!("{}-{index}", plan.name)
+            format!("{}-{index}", plan.name).into()
         } else {
             plan.name.clone()
         };
-        targets.push(TargetPlan {
+        targets.push(Arc::new(TargetPlan {
             name,
             address,
             ..plan.clone()
-        });
+        }));
     }
     Ok(())
 }

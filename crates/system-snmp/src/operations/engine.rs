@@ -229,7 +229,7 @@ fn breakers(system: &System, which: &WhichBreakers) -> Breakers {
             closes: counts.closes,
             error_rate: counts.error_rate(),
         };
-        shown.insert(target.plan.name, report);
+        shown.insert(target.plan.name.to_string(), report);
     }
     Breakers {
         states,

@@ -211,7 +211,7 @@ fn targets(system: &System, which: &Which) -> Result<Targets, OperationError> {
     let all = system.targets();
     let reports = all
         .iter()
-        .map(|target| (target.plan.name.clone(), report(system, target, now)));
+        .map(|target| (target.plan.name.to_string(), report(system, target, now)));
     let matching: Vec<_> = reports.filter(fits).collect();
     let total = matching.len();
     let limit = which.limit.unwrap_or(1000);

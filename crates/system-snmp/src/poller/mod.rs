@@ -35,7 +35,7 @@ pub struct PolledTarget {
     /// Its address.
     pub address: Arc<str>,
     /// Its jobs, by number.
-    pub jobs: Vec<usize>,
+    pub jobs: Arc<[usize]>,
     /// Whether it is asked in v1, which has no GETBULK.
     pub v1: bool,
 }
@@ -110,7 +110,7 @@ pub struct Poller {
     client: Client,
     inbox: Arc<Inbox>,
     jobs: Vec<JobPlan>,
-    targets: Vec<PolledTarget>,
+    targets: Vec<Arc<PolledTarget>>,
     slots: Vec<Slot>,
     schedule: Schedule,
     due: Vec<(usize, Time)>,
@@ -142,7 +142,7 @@ impl Poller {
         system: &str,
         client: Client,
         jobs: Vec<JobPlan>,
-        targets: Vec<PolledTarget>,
+        targets: Vec<Arc<PolledTarget>>,
         stats: Arc<PollerStats>,
         emit: Box<dyn FnMut(Record) + Send>,
         now: Time,
@@ -169,9 +169,9 @@ impl Poller {
     }
 
     /// Takes on one more target.
-    pub fn add(&mut self, target: PolledTarget) {
+    pub fn add(&mut self, target: Arc<PolledTarget>) {
         let index = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
-        for job in &target.jobs {
+        for job in target.jobs.iter() {
             let Some(plan) = self.jobs.get(*job) else {
                 continue;
             };

@@ -417,7 +417,7 @@ impl Writer {
                 *lock(&self.last_error) = Some(error.clone());
                 if !self.failing.swap(true, Ordering::AcqRel) {
                     let sink = self.name.as_str();
-                    tracing::warn!(sink, %error, "the sink refuses results; they become dead letters");
+                    tracing::warn!(sink, %error, "the sink refuses results: they become letters");
                 }
             }
         }

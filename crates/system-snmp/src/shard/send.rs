@@ -371,7 +371,7 @@ impl Shard {
             return SnmpError::Cancelled;
         };
         let (attempts, first_sent, slot) = (job.attempts, job.first_sent, job.target);
-        let stranger = self.target(slot).and_then(|target| target.stranger.take());
+        let stranger = self.target(slot).and_then(Target::take_stranger);
         SnmpError::Timeout {
             attempts,
             waited: now.saturating_since(first_sent),
