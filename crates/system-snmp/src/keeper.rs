@@ -27,9 +27,9 @@ pub(crate) struct Flags {
 /// News for the poller's thread.
 pub(crate) enum Order {
     /// Poll this from now on; what runs is finished first.
-    Replace(Vec<JobPlan>, Vec<PolledTarget>),
+    Replace(Vec<JobPlan>, Vec<Arc<PolledTarget>>),
     /// Poll this too.
-    Add(PolledTarget),
+    Add(Arc<PolledTarget>),
 }
 
 /// The poller's thread.
@@ -42,7 +42,7 @@ pub(crate) struct Keeper {
     pub(crate) orders: Receiver<Order>,
     pub(crate) flags: Arc<Flags>,
     pub(crate) jobs: Vec<JobPlan>,
-    pub(crate) targets: Vec<PolledTarget>,
+    pub(crate) targets: Vec<Arc<PolledTarget>>,
     pub(crate) rng: Rng,
 }
 

@@ -301,6 +301,26 @@ impl Target {
         &mut others[usize::from(priority == Priority::Low)]
     }
 
+    pub(crate) fn set_aside(&mut self, id: u32) {
+        self.aside.push(id);
+    }
+
+    pub(crate) fn forget_aside(&mut self, id: u32) {
+        if let Some(at) = self.aside.iter().position(|aside| *aside == id) {
+            self.aside.swap_remove(at);
+        }
+    }
+
+    /// Every request of its, wherever it is; none is left.
+    pub(crate) fn take_all(&mut self) -> Vec<u32> {
+        let mut all = std::mem::take(&mut self.sent);
+        all.append(&mut self.aside);
+        while let Some(id) = self.dequeue() {
+            all.push(id);
+        }
+        all
+    }
+
     /// The stranger who answered in the target's place, once.
     pub(crate) fn take_stranger(&mut self) -> Option<SocketAddr> {
         self.stranger.take().map(|stranger| *stranger)

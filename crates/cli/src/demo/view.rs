@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_engine::breaker::StateKind;
@@ -36,7 +37,7 @@ pub(super) struct View {
 }
 
 struct Device {
-    name: String,
+    name: Arc<str>,
     address: std::net::IpAddr,
     state: StateKind,
     srtt_us: u32,
@@ -95,7 +96,7 @@ impl View {
             let state = view.gate.state(now).kind();
             *self.breakers.entry(state.as_str()).or_default() += 1;
             devices.push(Device {
-                name: target.plan.name,
+                name: target.plan.name.clone(),
                 address: view.spec.addr.ip(),
                 state,
                 srtt_us: view.figures.srtt_us,
@@ -354,7 +355,7 @@ mod tests {
 
     fn view(at: Time, answers: u64) -> View {
         let device = |n: usize| Device {
-            name: format!("device-{}", 100_000 + n),
+            name: format!("device-{}", 100_000 + n).into(),
             address: "127.100.100.100".parse().unwrap(),
             state: [
                 StateKind::Closed,
