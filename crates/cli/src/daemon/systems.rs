@@ -301,12 +301,9 @@ fn turns(system: &System, now: Time) -> Verdict {
 }
 
 fn unresolved(system: &System) -> Verdict {
-    match system
-        .targets()
-        .iter()
-        .filter(|target| target.id.is_none())
-        .count()
-    {
+    let mut unresolved = 0;
+    system.for_each_target(|target| unresolved += usize::from(target.id.is_none()));
+    match unresolved {
         0 => Verdict::Good,
         n => Verdict::Degraded(format!("{n} targets' names have no address")),
     }

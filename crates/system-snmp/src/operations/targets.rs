@@ -152,11 +152,11 @@ pub(super) fn operations(system: &Arc<System>) -> Vec<Operation> {
 fn status(system: &System) -> Status {
     let now = system.clock().now();
     let mut states = BTreeMap::new();
-    for target in system.targets() {
+    system.for_each_target(|target| {
         *states
-            .entry(report(system, &target, now).state)
+            .entry(report(system, target, now).state)
             .or_default() += 1;
-    }
+    });
     let figures = system.poller();
     let runs = [
         ("complete", figures.complete),
