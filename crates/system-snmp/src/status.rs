@@ -120,11 +120,11 @@ pub fn pool_status(system: &System) -> PoolStatus {
 fn breakers_by_state(system: &System) -> BTreeMap<&'static str, usize> {
     let now = system.clock().now();
     let mut states = BTreeMap::new();
-    for target in system.client().targets() {
+    system.client().for_each_target(|target| {
         *states
             .entry(target.gate.state(now).kind().as_str())
             .or_default() += 1;
-    }
+    });
     states
 }
 

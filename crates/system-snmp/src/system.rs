@@ -329,11 +329,12 @@ impl System {
 
     /// Resolves the names that had no address. It waits for the resolver.
     pub fn resolve_again(&self) {
-        let waiting: Vec<_> = self
-            .targets()
-            .into_iter()
-            .filter(|target| target.id.is_none())
-            .collect();
+        let mut waiting = Vec::new();
+        self.for_each_target(|target| {
+            if target.id.is_none() {
+                waiting.push(target.clone());
+            }
+        });
         for target in waiting {
             let Ok(entry) = take_on(self.client(), &target.plan) else {
                 continue;
