@@ -153,9 +153,7 @@ fn status(system: &System) -> Status {
     let now = system.clock().now();
     let mut states = BTreeMap::new();
     system.for_each_target(|target| {
-        *states
-            .entry(report(system, target, now).state)
-            .or_default() += 1;
+        *states.entry(report(system, target, now).state).or_default() += 1;
     });
     let figures = system.poller();
     let runs = [
